@@ -1,0 +1,1 @@
+"""OpenAI's wire format: pure data and mappings. Starts, loads and routes nothing."""

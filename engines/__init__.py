@@ -1,0 +1,1 @@
+"""Engines: find, describe, load and run diffusers pipelines. Knows no HTTP and no OpenAI."""

@@ -1,0 +1,134 @@
+"""What crosses the border between a gateway and an engine: the call, the progress, the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import JsonValue
+
+from engines.schema import Frozen, Method, PipelineSchema
+
+
+class ImageFormat(StrEnum):
+    """Encodings an engine can answer with."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+
+    @property
+    def media_type(self) -> str:
+        return f"image/{self.value}"
+
+
+class EngineOptions(Frozen):
+    """How one engine is run. ``None`` lets the engine choose and say why.
+
+    ``threads`` are torch's on the CPU; ``batch_size`` images are denoised together (1 keeps every
+    image exactly the one its seed makes alone); ``max_image_pixels`` bounds an input image.
+    """
+
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    threads: int | None = None
+    batch_size: int = 1
+    max_images: int = 10
+    max_image_pixels: int = 64_000_000
+    num_gpus: float | None = None
+    max_replicas: int = 1
+    idle_seconds: float = 300.0
+    max_queued: int = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineCall:
+    """One request to an engine.
+
+    ``parameters`` are native ones, checked by `engines.validation`; ``count`` images are made for
+    each prompt; image i is drawn from ``seed`` + i (a random seed where it is ``None``).
+    ``resize_to`` (width, height) asks for the finished images to be resampled.
+    """
+
+    request_id: str
+    method: Method
+    parameters: dict[str, JsonValue]
+    count: int = 1
+    seed: int | None = None
+    format: ImageFormat = ImageFormat.PNG
+    compression: int | None = None
+    resize_to: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedImage:
+    """A finished picture: encoded bytes, its size in pixels and the seed that made it."""
+
+    data: bytes
+    format: ImageFormat
+    width: int
+    height: int
+    seed: int
+
+
+class ComputeMetrics(Frozen):
+    """What one request cost. Seconds, megabytes (2**20 bytes), percent, joules.
+
+    CPU percent is of one core and may exceed 100. Everything about a GPU is ``None`` without one.
+    ``*_percent`` of the GPU are means over samples taken every ``sample_interval_seconds``;
+    ``*_peak`` are the highest sample. Sources: psutil, NVML, torch.cuda.
+    """
+
+    query_duration_seconds: float
+    queue_seconds: float
+    load_seconds: float
+    inference_seconds: float
+    encode_seconds: float
+    steps: int
+    replica_cpu_percent: float
+    replica_memory_mb: float
+    replica_memory_peak_mb: float
+    replica_gpu_memory_allocated_mb: float | None = None
+    replica_gpu_memory_reserved_mb: float | None = None
+    replica_gpu_memory_total_mb: float | None = None
+    replica_gpu_memory_used_mb: float | None = None
+    replica_gpu_utilization_percent: float | None = None
+    replica_gpu_utilization_peak_percent: float | None = None
+    gpu_energy_joules: float | None = None
+    sample_interval_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineResult:
+    """The answer to an `EngineCall`: pictures, the values really used, what it cost."""
+
+    images: tuple[EncodedImage, ...]
+    parameters: dict[str, JsonValue]
+    metrics: ComputeMetrics
+    prompt_tokens: int | None = None
+
+
+class LoadPhase(StrEnum):
+    """Where a load stands."""
+
+    STARTING = "starting"
+    IMPORTING = "importing"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadProgress:
+    """One report of a load. ``bytes_read`` of ``bytes_total`` weights are in memory."""
+
+    phase: LoadPhase
+    component: str | None = None
+    bytes_read: int = 0
+    bytes_total: int = 0
+    elapsed_seconds: float = 0.0
+    reason: str | None = None
+    """Why it failed, in words."""
+    schema: PipelineSchema | None = field(default=None, repr=False)
+    """The completed description, with READY."""

@@ -1,0 +1,234 @@
+"""Every error an engine raises, in one tree.
+
+Whose fault an error is, is decided by its class::
+
+    EngineError
+    ├── InvalidRequest              the caller's fault: repeating the call cannot help
+    │   ├── UnknownModel
+    │   ├── UnknownParameter
+    │   ├── MissingParameter
+    │   ├── InvalidParameter
+    │   └── InvalidImage
+    ├── EngineFault                 ours, or the model's
+    │   ├── NotLoadable             the checkpoint cannot be opened by this version
+    │   ├── LoadFailed              it should have opened, and did not
+    │   ├── GenerationFailed
+    │   └── OutOfMemory
+    └── Unavailable                 for now: the same call can succeed later
+        ├── ModelLoading
+        ├── EngineBusy
+        ├── EngineLeaving           the engine is going to sleep and takes no new work
+        └── GenerationStopped       somebody asked for the run to end
+
+Every argument reaches ``Exception.__init__`` and the text is built in ``__str__``: Ray rebuilds an
+exception from ``args`` on the other side of a handle, and turns one that it cannot rebuild into an
+anonymous failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class EngineError(Exception):
+    """The root of all errors of this project's own making."""
+
+
+class InvalidRequest(EngineError):
+    """The request cannot be served as it stands."""
+
+    @property
+    def parameter(self) -> str | None:
+        """Name of the offending request field, where there is one."""
+        return None
+
+
+class UnknownModel(InvalidRequest):
+    """No model of this name is deployed."""
+
+    def __init__(self, model: str, known: Sequence[str]) -> None:
+        super().__init__(model, tuple(known))
+        self.model = model
+        self.known = tuple(known)
+
+    @property
+    def parameter(self) -> str:
+        return "model"
+
+    def __str__(self) -> str:
+        names = ", ".join(repr(name) for name in self.known) or "none"
+        return f"The model {self.model!r} does not exist. Models served here: {names}."
+
+
+class UnknownParameter(InvalidRequest):
+    """The model has no such parameter."""
+
+    def __init__(self, name: str, near: Sequence[str], accepted: Sequence[str], hint: str = "") -> None:
+        super().__init__(name, tuple(near), tuple(accepted), hint)
+        self.name = name
+        self.near = tuple(near)
+        self.accepted = tuple(accepted)
+        self.hint = hint
+
+    @property
+    def parameter(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        text = f"Unknown parameter: {self.name!r}."
+        if self.hint:
+            text += f" {self.hint}"
+        if self.near:
+            text += f" Did you mean {' or '.join(repr(name) for name in self.near)}?"
+        return f"{text} This model accepts: {', '.join(self.accepted)}."
+
+
+class MissingParameter(InvalidRequest):
+    """A required parameter was not given."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    @property
+    def parameter(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        return f"Missing required parameter: {self.name!r}."
+
+
+class InvalidParameter(InvalidRequest):
+    """A parameter's value is of the wrong type or out of range.
+
+    ``code`` is the field's own word for the fault: ``invalid_type``, ``invalid_value``,
+    ``integer_below_min_value``, ``empty_string`` and the like.
+    """
+
+    def __init__(self, name: str, reason: str, code: str = "invalid_value") -> None:
+        super().__init__(name, reason, code)
+        self.name = name
+        self.reason = reason
+        self.code = code
+
+    @property
+    def parameter(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        return f"Invalid {self.name!r}: {self.reason}"
+
+
+class InvalidImage(InvalidRequest):
+    """An image given as input cannot be decoded, or is larger than allowed."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    @property
+    def parameter(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        return f"Invalid image in {self.name!r}: {self.reason}"
+
+
+class EngineFault(EngineError):
+    """The engine could not do what it should be able to do."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(model, reason)
+        self.model = model
+        self.reason = reason
+
+
+class NotLoadable(EngineFault):
+    """The checkpoint was recognised, and this version cannot open it."""
+
+    def __str__(self) -> str:
+        return f"{self.model}: not loadable: {self.reason}"
+
+
+class LoadFailed(EngineFault):
+    """Loading the model failed; the reason is in words."""
+
+    def __str__(self) -> str:
+        return f"The model {self.model!r} could not be loaded: {self.reason}"
+
+
+class GenerationFailed(EngineFault):
+    """The pipeline raised while it ran."""
+
+    def __str__(self) -> str:
+        return f"The model {self.model!r} failed while generating: {self.reason}"
+
+
+class OutOfMemory(EngineFault):
+    """The device ran out of memory; smaller or fewer images may fit."""
+
+    def __str__(self) -> str:
+        return f"The model {self.model!r} ran out of memory: {self.reason}"
+
+
+class Unavailable(EngineError):
+    """Not now: the same request can succeed later."""
+
+    retry_after_seconds: float = 1.0
+
+
+class ModelLoading(Unavailable):
+    """The model is being loaded and the caller's patience has ended."""
+
+    def __init__(self, model: str, progress: float | None, retry_after_seconds: float) -> None:
+        super().__init__(model, progress, retry_after_seconds)
+        self.model = model
+        self.progress = progress
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        done = "" if self.progress is None else f" ({self.progress:.0%} done)"
+        return (
+            f"The model {self.model!r} is still loading{done}. "
+            f"Try again in {max(1, round(self.retry_after_seconds))} s."
+        )
+
+
+class EngineBusy(Unavailable):
+    """The model's queue is full."""
+
+    def __init__(self, model: str, queued: int, retry_after_seconds: float) -> None:
+        super().__init__(model, queued, retry_after_seconds)
+        self.model = model
+        self.queued = queued
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        return (
+            f"The model {self.model!r} is busy: {self.queued} requests are waiting. "
+            f"Try again in {max(1, round(self.retry_after_seconds))} s."
+        )
+
+
+class EngineLeaving(Unavailable):
+    """The engine is going to sleep; another one must be woken."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return f"The engine of {self.model!r} is going to sleep."
+
+
+class GenerationStopped(Unavailable):
+    """The run was ended at a step's boundary because somebody asked for it."""
+
+    def __init__(self, model: str, step: int) -> None:
+        super().__init__(model, step)
+        self.model = model
+        self.step = step
+
+    def __str__(self) -> str:
+        return f"The generation by {self.model!r} was stopped after step {self.step}."

@@ -1,0 +1,1 @@
+"""The gateway: HTTP, routing, life cycle of the models, command line."""
