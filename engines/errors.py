@@ -18,6 +18,7 @@ Whose fault an error is, is decided by its class::
         ├── ModelLoading
         ├── EngineBusy
         ├── EngineLeaving           the engine is going to sleep and takes no new work
+        ├── EngineLost              its process died under the call
         └── GenerationStopped       somebody asked for the run to end
 
 Every argument reaches ``Exception.__init__`` and the text is built in ``__str__``: Ray rebuilds an
@@ -152,7 +153,15 @@ class NotLoadable(EngineFault):
 
 
 class LoadFailed(EngineFault):
-    """Loading the model failed; the reason is in words."""
+    """Loading the model failed; the reason is in words.
+
+    ``retry_after_seconds`` is how long the gateway will not try again, where it is known.
+    """
+
+    def __init__(self, model: str, reason: str, retry_after_seconds: float | None = None) -> None:
+        super().__init__(model, reason)
+        self.args = (model, reason, retry_after_seconds)
+        self.retry_after_seconds = retry_after_seconds
 
     def __str__(self) -> str:
         return f"The model {self.model!r} could not be loaded: {self.reason}"
@@ -220,6 +229,17 @@ class EngineLeaving(Unavailable):
 
     def __str__(self) -> str:
         return f"The engine of {self.model!r} is going to sleep."
+
+
+class EngineLost(Unavailable):
+    """The engine's process died, or its node went, while the call was in its hands."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return f"The engine of {self.model!r} was lost while it worked on the request."
 
 
 class GenerationStopped(Unavailable):

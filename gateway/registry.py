@@ -1,0 +1,104 @@
+"""Which models there are, under which names: names and aliases to card and schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from engines.calls import EngineOptions
+from engines.card import ModelCard
+from engines.errors import UnknownModel
+from engines.schema import Frozen, PipelineSchema
+
+ANY: Final = "*"
+"""The alias of the model that answers to every unknown name."""
+
+NATIVE_PREFIX: Final = "kandinsky-"
+
+
+class ModelEntry(Frozen):
+    """A deployed model as the gateway's Serve config lists it. ``created`` is in Unix seconds."""
+
+    card: ModelCard
+    schema_: PipelineSchema
+    options: EngineOptions = EngineOptions()
+    aliases: tuple[str, ...] = ()
+    created: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+
+class Registry:
+    """The deployed models by name and alias."""
+
+    def __init__(self, entries: Iterable[ModelEntry] = ()) -> None:
+        self._entries = {entry.name: entry for entry in entries}
+        self._aliases = {alias: entry.name for entry in self._entries.values() for alias in entry.aliases}
+
+    def __iter__(self) -> Iterator[ModelEntry]:
+        return iter(self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every model's own name."""
+        return tuple(self._entries)
+
+    @property
+    def default(self) -> ModelEntry | None:
+        """The model for calls that name none: the only one, or the one with the alias ``*``."""
+        if len(self._entries) == 1:
+            return next(iter(self._entries.values()))
+        return self._entries.get(self._aliases.get(ANY, ""))
+
+    def get(self, name: str) -> ModelEntry:
+        """The model of exactly this name.
+
+        Raises:
+            UnknownModel: naming the models there are.
+        """
+        if name not in self._entries:
+            raise UnknownModel(name, self.names)
+        return self._entries[name]
+
+    def resolve(self, name: str | None) -> ModelEntry:
+        """The model for a request: by name, by alias, or the default.
+
+        Raises:
+            UnknownModel: naming the models there are.
+        """
+        if name is None:
+            if self.default is None:
+                raise UnknownModel("", self.names)
+            return self.default
+        if name in self._entries:
+            return self._entries[name]
+        target = self._aliases.get(name) or self._aliases.get(ANY)
+        if target is None:
+            raise UnknownModel(name, self.names)
+        return self._entries[target]
+
+    def native(self, name: str) -> ModelEntry:
+        """The model of a native route ``/kandinsky-<name>/…``.
+
+        A model that is itself called ``kandinsky-3`` is found under ``/kandinsky-3/…``.
+
+        Raises:
+            UnknownModel: naming the models there are.
+        """
+        for candidate in (name, NATIVE_PREFIX + name):
+            if candidate in self._entries:
+                return self._entries[candidate]
+            if candidate in self._aliases:
+                return self._entries[self._aliases[candidate]]
+        raise UnknownModel(name, self.names)
+
+
+def native_path(model: str) -> str:
+    """The path prefix of a model's native routes."""
+    stem = model.removeprefix(NATIVE_PREFIX) or model
+    return f"/{NATIVE_PREFIX}{stem}/v1"
