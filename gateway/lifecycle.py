@@ -35,8 +35,9 @@ _logger = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS: Final = 60.0
 USUAL_LOAD_SECONDS: Final = 10.0
 """The estimate for a model that was never loaded before."""
-WAKE_TRIES: Final = 3
-"""A waking can meet an engine that is just leaving; its successor is asked again."""
+LOSSES: Final = 3
+"""How many engines may die under one waking before it counts as failed."""
+LOOK_AGAIN_SECONDS: Final = 0.25
 
 
 class State(StrEnum):
@@ -80,8 +81,8 @@ class Status:
 class Lifecycle:
     """The state machine of one model.
 
-    ``on_ready(schema, seconds)`` is told of every completed load; ``estimate`` is how long one
-    usually takes, in seconds.
+    ``on_ready(schema, seconds)`` is told of every completed waking (seconds is ``None`` where the
+    engine turned out to be loaded already); ``estimate`` is how long one usually takes, in seconds.
     """
 
     def __init__(
@@ -90,8 +91,8 @@ class Lifecycle:
         engine: Engine,
         *,
         backoff_seconds: float,
+        on_ready: Callable[[PipelineSchema | None, float | None], None],
         estimate: float | None = None,
-        on_ready: Callable[[PipelineSchema | None, float], None] = lambda schema, seconds: None,
     ) -> None:
         self._model = model
         self._engine = engine
@@ -106,6 +107,16 @@ class Lifecycle:
         self._reason = ""
         self._retry_at = 0.0
         self._active = 0
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that this life is about."""
+        return self._engine
+
+    @property
+    def engine_running(self) -> bool:
+        """Whether a replica runs, loaded or not."""
+        return self._engine.running()
 
     @property
     def ready(self) -> bool:
@@ -192,37 +203,48 @@ class Lifecycle:
 
     async def _wake(self) -> None:
         try:
-            for attempt in range(WAKE_TRIES):
-                try:
-                    await self._follow()
-                    return
-                except (EngineLeaving, EngineLost):
-                    if attempt == WAKE_TRIES - 1:
-                        raise
-                    await asyncio.sleep(0.5)
+            await self._follow_to_the_end()
         except EngineError as error:
             self._fail(error.reason if isinstance(error, LoadFailed) else str(error))
-            raise self._failure(self._backoff) from error
+            raise self._failure(self._retry_at - time.monotonic()) from error
         finally:
             self._waking = None
             if self._state is State.WAKING:
                 self._state = State.ASLEEP
 
+    async def _follow_to_the_end(self) -> None:
+        """Ask again while a leaving engine is in the way, and a few times when one is lost."""
+        losses = 0
+        while True:
+            try:
+                return await self._follow()
+            except EngineLeaving:
+                _logger.info("%s: waiting for the leaving engine to be gone", self._model)
+            except EngineLost:
+                losses += 1
+                if losses == LOSSES:
+                    raise
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
     async def _follow(self) -> None:
+        loaded_before = True
         async for progress in self._engine.warm():
             self._progress = progress
             if progress.phase is LoadPhase.FAILED:
                 raise LoadFailed(self._model, progress.reason or "the engine gave no reason")
             if progress.phase is LoadPhase.READY:
-                self._become_ready(progress.schema)
+                self._become_ready(progress.schema, loaded_before)
                 return
+            loaded_before = False
         raise EngineLost(self._model)
 
-    def _become_ready(self, schema: PipelineSchema | None) -> None:
+    def _become_ready(self, schema: PipelineSchema | None, loaded_before: bool) -> None:
         seconds = time.monotonic() - self._started
         self._state = State.READY
         self._backoff = self._first_backoff
-        self._on_ready(schema, seconds)
+        if not loaded_before:
+            self._estimate = seconds
+        self._on_ready(schema, None if loaded_before else seconds)
         _logger.info("%s is ready after %.1f s", self._model, seconds)
 
     def _fail(self, reason: str) -> None:
@@ -234,10 +256,6 @@ class Lifecycle:
 
     def _failure(self, retry_after: float) -> LoadFailed:
         return LoadFailed(self._model, self._reason, retry_after_seconds=retry_after)
-
-    def learned(self, seconds: float) -> None:
-        """Take ``seconds`` as the new estimate of a load."""
-        self._estimate = seconds
 
     def _waking_status(self, now: float) -> Status:
         elapsed = now - self._started

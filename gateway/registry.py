@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from compat.errors import ModelNotFound
 from engines.calls import EngineOptions
 from engines.card import ModelCard
 from engines.errors import UnknownModel
@@ -56,14 +57,19 @@ class Registry:
         return self._entries.get(self._aliases.get(ANY, ""))
 
     def get(self, name: str) -> ModelEntry:
-        """The model of exactly this name.
+        """The model of exactly this name, which is known to be there."""
+        return self._entries[name]
+
+    def listed(self, name: str) -> ModelEntry:
+        """The model that ``/v1/models`` lists under this name; the catch-all alias does not count.
 
         Raises:
-            UnknownModel: naming the models there are.
+            ModelNotFound: naming the models there are.
         """
-        if name not in self._entries:
-            raise UnknownModel(name, self.names)
-        return self._entries[name]
+        target = self._aliases.get(name, name)
+        if target not in self._entries or name == ANY:
+            raise ModelNotFound(name, self.names)
+        return self._entries[target]
 
     def resolve(self, name: str | None) -> ModelEntry:
         """The model for a request: by name, by alias, or the default.

@@ -1,0 +1,77 @@
+"""The HTTP application: middleware in its order, routers, and what every failure looks like.
+
+Order, outermost first: `RequestContext` (ids, timing, last resort), Starlette's own error handling
+with the handlers below, the routers.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from compat.errors import InvalidUrl, MethodNotAllowed
+from engines.errors import EngineError, InvalidParameter
+from gateway.answers import failure, json_answer
+from gateway.middleware import RequestContext
+from gateway.registry import native_path
+from gateway.routes import images, models, native
+from gateway.routes.dependencies import ServiceOf
+from gateway.service import Service
+
+DISTRIBUTION = "kandinsky-gateway"
+
+
+def create_app(service: Service) -> FastAPI:
+    """Assemble the application around a service."""
+    app = FastAPI(
+        title="Kandinsky gateway",
+        version=version(DISTRIBUTION),
+        description="Image models behind OpenAI's images API, and behind their own parameters.",
+    )
+    app.state.service = service
+    app.add_middleware(RequestContext)
+    app.add_exception_handler(EngineError, _on_engine_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.get("/", include_in_schema=False)(index)
+    # The model routes of OpenAI and the native prefix cannot collide: no native path starts with /v1.
+    app.include_router(images.router)
+    app.include_router(models.router)
+    app.include_router(native.router)
+    return app
+
+
+async def index(service: ServiceOf) -> Response:
+    """What this server is and where things are."""
+    return json_answer(
+        {
+            "service": DISTRIBUTION,
+            "version": version(DISTRIBUTION),
+            "models": {entry.name: f"{native_path(entry.name)}/schema" for entry in service.models},
+            "openai_base_url": "/v1",
+            "docs": "/docs",
+        }
+    )
+
+
+async def _on_engine_error(_: Request, error: Exception) -> Response:
+    return failure(error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return failure(MethodNotAllowed(request.method, request.url.path, tuple(allowed.split(", "))))
+    return failure(InvalidUrl(request.method, request.url.path))
+
+
+async def _on_validation_error(_: Request, error: Exception) -> Response:
+    """FastAPI's own validation, which only query parameters go through."""
+    assert isinstance(error, RequestValidationError)
+    first: dict[str, Any] = error.errors()[0]
+    return failure(InvalidParameter(str(first["loc"][-1]), str(first["msg"])))

@@ -1,0 +1,78 @@
+"""What was learned of models by loading them: the completed schema and how long a load takes.
+
+Small JSON files in the state folder, keyed by the model's content and the library versions. They are
+a cache: a lost one costs a less precise schema until the next load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from engines.card import ModelCard
+from engines.schema import Frozen, PipelineSchema
+
+_logger = logging.getLogger(__name__)
+
+
+class Learned(Frozen):
+    """One file of the memory. ``load_seconds`` is the last load's duration, waking included."""
+
+    schema_: PipelineSchema
+    load_seconds: float | None = None
+
+
+class ModelMemory:
+    """The files under ``folder`` (``None``: nothing is kept)."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def recall(self, card: ModelCard) -> Learned | None:
+        """What is known of this very model, or ``None``."""
+        if self._folder is None:
+            return None
+        try:
+            return Learned.model_validate_json(self._file(card).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            _logger.warning("what was learned of %s cannot be read: %s", card.name, error)
+            return None
+
+    def remember(self, card: ModelCard, learned: Learned) -> None:
+        """Keep ``learned``; a full or read-only disk only costs a warning."""
+        if self._folder is None:
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _write_atomically(self._file(card), learned.model_dump_json().encode())
+        except OSError as error:
+            _logger.warning("what was learned of %s cannot be kept: %s", card.name, error)
+
+    def _file(self, card: ModelCard) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{_key(card)}.json"
+
+
+def _key(card: ModelCard) -> str:
+    material = json.dumps([card.model_dump(mode="json"), version("diffusers"), version("kandinsky-gateway")])
+    return hashlib.sha256(material.encode()).hexdigest()[:32]
+
+
+def _write_atomically(target: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(temporary, target)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise

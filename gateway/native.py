@@ -1,0 +1,147 @@
+"""The native routes' answers, as bytes or plain objects. Their field names are a contract with callers."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+import pybase64
+
+from engines.calls import EncodedImage, EngineResult
+from engines.schema import UNSET, MethodSchema, PipelineSchema, json_schema, names, parameter_schema
+from gateway.lifecycle import Status
+from gateway.registry import ModelEntry, native_path
+
+HEADLINE_DEFAULTS: Final = ("num_inference_steps", "guidance_scale", "width", "height")
+"""The defaults that ``/schema`` repeats at its top."""
+
+
+def generation(model: str, result: EngineResult) -> bytes:
+    """The body of a finished ``/generate``; every picture is a ``data:`` URI."""
+    images = [_data_uri(image) for image in result.images]
+    return orjson.dumps(
+        {
+            "status": "success",
+            "model": model,
+            "image": images[0],
+            "images": images,
+            "parameters": result.parameters,
+            "compute_metrics": result.metrics.model_dump(),
+        }
+    )
+
+
+def loading(model: str, status: Status, poll_url: str) -> dict[str, Any]:
+    """The body of a 202: where the load stands and where to ask again."""
+    return {
+        "status": "loading",
+        "model": model,
+        "state": status.state.value,
+        "phase": status.phase,
+        "progress": _rounded(status.progress, 4),
+        "elapsed_seconds": _rounded(status.elapsed_seconds, 2),
+        "estimated_seconds": _rounded(status.estimated_seconds, 2),
+        "retry_after_seconds": retry_after(status),
+        "poll_url": poll_url,
+    }
+
+
+def retry_after(status: Status) -> int:
+    """Whole seconds, 1 to 60: no other value is safe in every client."""
+    return min(60, max(1, round(status.retry_after_seconds or 1)))
+
+
+def health(entry: ModelEntry, status: Status) -> dict[str, Any]:
+    """The body of a model's ``/health``."""
+    return {
+        "status": "unhealthy" if status.reason else "healthy",
+        "model": entry.name,
+        "state": status.state.value,
+        "phase": status.phase,
+        "component": status.component,
+        "progress": _rounded(status.progress, 4),
+        "elapsed_seconds": _rounded(status.elapsed_seconds, 2),
+        "estimated_seconds": _rounded(status.estimated_seconds, 2),
+        "active_requests": status.active_requests,
+        "reason": status.reason,
+    }
+
+
+def model(entry: ModelEntry, status: Status) -> dict[str, Any]:
+    """One row of ``/models``."""
+    card = entry.card
+    return {
+        "model_id": entry.name,
+        "aliases": list(entry.aliases),
+        "state": status.state.value,
+        "family": card.family.value,
+        "pipeline_class": entry.schema_.pipeline_class,
+        "capabilities": [capability.value for capability in entry.schema_.capabilities],
+        "dtype": card.dtype,
+        "size_bytes": card.size,
+        "schema_url": f"{native_path(entry.name)}/schema",
+        "generate_url": f"{native_path(entry.name)}/generate",
+        "health_url": f"{native_path(entry.name)}/health",
+    }
+
+
+def schema(entry: ModelEntry) -> dict[str, Any]:
+    """The body of ``/schema``; the same whether the model sleeps or not."""
+    described: PipelineSchema = entry.schema_
+    call = described.call
+    return {
+        "model_id": entry.name,
+        "pipeline_class": described.pipeline_class,
+        "family": described.family,
+        "description": described.description,
+        "capabilities": [capability.value for capability in described.capabilities],
+        "inputs": {
+            "required": names(call.parameters, required=True),
+            "optional": names(call.parameters, required=False),
+        },
+        "methods": {method.name: _method(method) for method in described.methods},
+        "defaults": {name: _plain(described.default(name)) for name in HEADLINE_DEFAULTS},
+        "size": described.size.model_dump(mode="json") if described.size else None,
+        "limits": {
+            "max_images": entry.options.max_images,
+            "max_image_pixels": entry.options.max_image_pixels,
+        },
+        "notes": list(described.notes),
+        "live": described.live,
+        "json_schema": json_schema(call, title=f"{entry.name}: generate"),
+    }
+
+
+def _method(method: MethodSchema) -> dict[str, Any]:
+    return {
+        "pipeline_class": method.pipeline_class,
+        "parameters": {
+            spec.name: {
+                "name": spec.name,
+                "required": spec.required,
+                "default": _plain(spec.default),
+                "default_source": spec.default_source.value,
+                "annotation": spec.annotation,
+                "description": spec.description,
+                "schema": parameter_schema(spec),
+            }
+            for spec in method.visible
+        },
+        "hidden": {
+            spec.name: spec.hidden_reason
+            for spec in method.parameters
+            if not spec.visible and spec.hidden_reason
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    return None if value is UNSET else value
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _data_uri(image: EncodedImage) -> str:
+    return f"data:{image.format.media_type};base64,{pybase64.b64encode_as_string(image.data)}"

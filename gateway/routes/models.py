@@ -1,0 +1,42 @@
+"""OpenAI's model routes."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from compat.models import model_list, model_object
+from gateway.answers import json_answer
+from gateway.registry import ModelEntry, native_path
+from gateway.routes.dependencies import ServiceOf
+from gateway.service import Service
+
+router = APIRouter(prefix="/v1/models", tags=["openai"])
+
+
+@router.get("")
+async def list_models(service: ServiceOf) -> Response:
+    """Every model, under its own name and under its aliases."""
+    objects = [
+        _object(service, entry, name)
+        for entry in service.models
+        for name in (entry.name, *(alias for alias in entry.aliases if alias != "*"))
+    ]
+    return json_answer(model_list(objects))
+
+
+@router.get("/{model:path}")
+async def retrieve_model(service: ServiceOf, model: str) -> Response:
+    """One model; the id may hold slashes, percent-encoded or not."""
+    entry = service.models.listed(model)
+    return json_answer(_object(service, entry, model))
+
+
+def _object(service: Service, entry: ModelEntry, name: str) -> dict[str, object]:
+    return model_object(
+        name,
+        schema=entry.schema_,
+        created=entry.created,
+        state=service.status(entry.name).state.value,
+        schema_url=f"{native_path(entry.name)}/schema",
+        root=entry.name,
+    )

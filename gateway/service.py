@@ -1,0 +1,157 @@
+"""The models this gateway serves, and one way in for every route: wake, call, retry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from engines import presence
+from engines.calls import EngineCall, EngineResult
+from engines.errors import EngineLeaving, EngineLost
+from engines.replica import application_name
+from engines.schema import Frozen, PipelineSchema
+from gateway.lifecycle import Engine, Lifecycle, Status
+from gateway.memory import Learned, ModelMemory
+from gateway.registry import ModelEntry, Registry
+from gateway.settings import Settings
+
+_logger = logging.getLogger(__name__)
+
+TRIES: Final = 3
+"""How often a call is sent to an engine that dies, or leaves, under it."""
+ATTACH_SECONDS: Final = 0.5
+"""How long a call waits to learn that a running engine, found after a restart, is loaded."""
+LARGEST_SEED: Final = 2**53 - 1
+"""Seeds are drawn below this, so that they survive JavaScript's numbers."""
+
+
+class GatewayConfig(Frozen):
+    """The gateway's ``user_config`` in Serve: the registry and the settings."""
+
+    models: tuple[ModelEntry, ...] = ()
+    settings: Settings = Settings()
+
+
+class Service:
+    """Everything the routes need. ``connect`` makes the engine client of a model."""
+
+    def __init__(self, connect: Callable[[str], Engine]) -> None:
+        self._connect = connect
+        self._lifecycles: dict[str, Lifecycle] = {}
+        self._memory = ModelMemory(None)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_listening: Callable[[], None] | None = None
+        self.models = Registry()
+        self.settings = Settings()
+
+    def configure(self, config: GatewayConfig) -> None:
+        """Take over a new set of models; those that stay keep their state. Needs a running loop."""
+        self._loop = asyncio.get_running_loop()
+        if self._stop_listening is None:
+            self._stop_listening = presence.listen(self._presence_changed)
+        self.settings = config.settings
+        folder = config.settings.state_folder
+        self._memory = ModelMemory(Path(folder) / "models" if folder else None)
+        before = {entry.name: entry for entry in self.models}
+        self.models = Registry(self._with_memory(config.models))
+        for entry in before.values():
+            if entry.name not in self.models.names or self.models.get(entry.name).card != entry.card:
+                self._lifecycles.pop(entry.name).close()
+        for entry in self.models:
+            if entry.name not in self._lifecycles:
+                self._lifecycles[entry.name] = self._new_lifecycle(entry)
+
+    def close(self) -> None:
+        """Stop following the engines."""
+        if self._stop_listening is not None:
+            self._stop_listening()
+        for lifecycle in self._lifecycles.values():
+            lifecycle.close()
+
+    def status(self, model: str) -> Status:
+        """Where a model stands."""
+        return self._lifecycles[model].status
+
+    async def wake_unless_ready(self, model: str) -> Status | None:
+        """Return ``None`` when the model is ready; else start waking it and tell where it stands.
+
+        Raises:
+            LoadFailed: the last load failed and its back-off still lasts.
+        """
+        lifecycle = self._lifecycles[model]
+        if lifecycle.ready:
+            return None
+        waking = lifecycle.wake()
+        if lifecycle.engine_running:
+            await asyncio.wait([waking], timeout=ATTACH_SECONDS)
+        return None if lifecycle.ready else lifecycle.status
+
+    async def generate(self, model: str, call: EngineCall, *, hold_seconds: float) -> EngineResult:
+        """Wake the model if need be and draw; the call outlives the death of an engine.
+
+        The seed is fixed before the first try, so that a second one draws the same picture.
+
+        Raises:
+            ModelLoading: not ready within ``hold_seconds``.
+            EngineError: what the engine raised.
+        """
+        lifecycle = self._lifecycles[model]
+        if call.seed is None:
+            call = replace(call, seed=secrets.randbelow(LARGEST_SEED - call.count))
+        with lifecycle.working():
+            for attempt in range(1, TRIES + 1):
+                await lifecycle.ensure_ready(hold_seconds)
+                try:
+                    return await lifecycle.engine.generate(call)
+                except (EngineLost, EngineLeaving) as error:
+                    _logger.warning("%s (try %d of %d)", error, attempt, TRIES)
+                    lifecycle.presence_changed(False)
+                    if attempt == TRIES:
+                        raise
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _with_memory(self, entries: Iterable[ModelEntry]) -> Iterable[ModelEntry]:
+        for entry in entries:
+            learned = self._memory.recall(entry.card)
+            yield entry if learned is None else entry.model_copy(update={"schema_": learned.schema_})
+
+    def _new_lifecycle(self, entry: ModelEntry) -> Lifecycle:
+        learned = self._memory.recall(entry.card)
+
+        def on_ready(schema: PipelineSchema | None, seconds: float | None) -> None:
+            self._learn(entry.name, schema, seconds)
+
+        lifecycle = Lifecycle(
+            entry.name,
+            self._connect(entry.name),
+            backoff_seconds=self.settings.failure_backoff_seconds,
+            estimate=learned.load_seconds if learned else None,
+            on_ready=on_ready,
+        )
+        if lifecycle.engine_running:
+            lifecycle.presence_changed(True)
+        return lifecycle
+
+    def _learn(self, model: str, schema: PipelineSchema | None, seconds: float | None) -> None:
+        if schema is None or model not in self.models.names:
+            return
+        entry = self.models.get(model).model_copy(update={"schema_": schema})
+        self.models = Registry(entry if other.name == model else other for other in self.models)
+        if seconds is not None:
+            learned = Learned(schema_=schema, load_seconds=seconds)
+            asyncio.get_running_loop().run_in_executor(None, self._memory.remember, entry.card, learned)
+
+    def _presence_changed(self, application: str, replicas: frozenset[str]) -> None:
+        """Called by the router, from whatever thread it runs in."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._tell_lifecycle, application, bool(replicas))
+
+    def _tell_lifecycle(self, application: str, running: bool) -> None:
+        for model, lifecycle in self._lifecycles.items():
+            if application_name(model) == application:
+                lifecycle.presence_changed(running)
