@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import JsonValue
 
 from engines.schema import Frozen, Method, PipelineSchema
+
+LARGEST_SEED: Final = 2**53 - 1
+"""The largest integer that survives JSON in JavaScript, so that a reported seed can be sent back."""
 
 
 class ImageFormat(StrEnum):

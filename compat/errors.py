@@ -1,0 +1,247 @@
+"""What every failure looks like on the wire: one table from error class to OpenAI's error object.
+
+The statuses follow what clients do with them, not taste. OpenAI's SDKs repeat 408, 409, 429 and
+every 5xx on their own, so a fault that repeating cannot cure is a 4xx, or says ``x-should-retry:
+false``. Choices that could have gone another way:
+
+* ``NotLoadable`` is 501: the client asked for a listed model, so it is not at fault, and this
+  version will never open that checkpoint.
+* ``LoadFailed`` is 503 with ``Retry-After`` (the back-off's rest), but not repeated by the SDK: who
+  waits should read the reason at once.
+* ``GenerationStopped`` is 503 without repetition: somebody ended the run on purpose.
+* ``EngineBusy`` is 503 ``server_is_overloaded``, not 429, which speaks of the caller's own rate.
+* A 5xx never has the type ``invalid_request_error``: LiteLLM takes that word, anywhere in the
+  text, for a fault of the caller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from engines.errors import (
+    EngineBusy,
+    EngineError,
+    EngineFault,
+    EngineLeaving,
+    EngineLost,
+    GenerationFailed,
+    GenerationStopped,
+    InvalidImage,
+    InvalidParameter,
+    InvalidRequest,
+    LoadFailed,
+    MissingParameter,
+    ModelLoading,
+    NotLoadable,
+    OutOfMemory,
+    Unavailable,
+    UnknownModel,
+    UnknownParameter,
+)
+
+SHORTEST_RETRY: Final = 1
+LONGEST_RETRY: Final = 60
+"""Seconds. Beyond a minute the SDKs disagree: some wait, some do not repeat, some repeat at once."""
+
+
+class ModelNotFound(UnknownModel):
+    """No model of this name, on the model routes: 404 there, where the images routes answer 400."""
+
+
+class MalformedBody(InvalidRequest):
+    """The request's body cannot be read as what its media type promises."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"We could not parse the body of your request: {self.reason}."
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body comes in an encoding that the route does not read."""
+
+    def __init__(self, given: str, accepted: Sequence[str]) -> None:
+        super().__init__(given, tuple(accepted))
+        self.given = given
+        self.accepted = tuple(accepted)
+
+    def __str__(self) -> str:
+        accepted = " and ".join(repr(name) for name in self.accepted)
+        return f"Unsupported content type: {self.given!r}. This API method only accepts {accepted} requests."
+
+
+class BodyTooLarge(InvalidRequest):
+    """The body is larger than allowed; both numbers are in bytes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(size, limit)
+        self.size = size
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"Maximum content size limit ({self.limit}) exceeded ({self.size} bytes read)."
+
+
+class InvalidUrl(InvalidRequest):
+    """There is no such route."""
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(method, path)
+        self.method = method
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"Invalid URL ({self.method} {self.path})"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The route exists, for other methods."""
+
+    def __init__(self, method: str, path: str, allowed: Sequence[str]) -> None:
+        super().__init__(method, path, tuple(allowed))
+        self.method = method
+        self.path = path
+        self.allowed = tuple(allowed)
+
+    def __str__(self) -> str:
+        return f"Not allowed to {self.method} on {self.path}. Allowed: {', '.join(self.allowed)}."
+
+
+class Unsupported(InvalidRequest):
+    """A well-formed wish that this model, or this version, cannot fulfil."""
+
+    def __init__(self, name: str | None, reason: str, code: str = "invalid_value") -> None:
+        super().__init__(name, reason, code)
+        self.name = name
+        self.reason = reason
+        self.code = code
+
+    @property
+    def parameter(self) -> str | None:
+        return self.name
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class InvalidSize(InvalidRequest):
+    """An image size that the model does not make; ``reason`` is a sentence that says what it makes."""
+
+    def __init__(self, size: str, reason: str) -> None:
+        super().__init__(size, reason)
+        self.size = size
+        self.reason = reason
+
+    @property
+    def parameter(self) -> str:
+        return "size"
+
+    def __str__(self) -> str:
+        return f"Invalid size {self.size!r}. {self.reason}"
+
+
+@dataclass(frozen=True)
+class ErrorRow:
+    """A line of the table. ``retry`` false tells the SDKs not to repeat what they otherwise would."""
+
+    status: int
+    type: str
+    code: str | None
+    retry: bool = True
+
+
+_CALLER: Final = "invalid_request_error"
+_WISH: Final = "image_generation_user_error"
+_SERVER: Final = "server_error"
+_LATER: Final = "service_unavailable_error"
+
+TABLE: Final[Mapping[type[BaseException], ErrorRow]] = MappingProxyType(
+    {
+        InvalidRequest: ErrorRow(400, _CALLER, None),
+        UnknownModel: ErrorRow(400, _WISH, "invalid_value"),
+        ModelNotFound: ErrorRow(404, _CALLER, "model_not_found"),
+        UnknownParameter: ErrorRow(400, _CALLER, "unknown_parameter"),
+        MissingParameter: ErrorRow(400, _CALLER, "missing_required_parameter"),
+        InvalidParameter: ErrorRow(400, _CALLER, "invalid_value"),
+        InvalidImage: ErrorRow(400, _WISH, "invalid_image_file"),
+        InvalidSize: ErrorRow(400, _WISH, "invalid_value"),
+        Unsupported: ErrorRow(400, _WISH, "invalid_value"),
+        MalformedBody: ErrorRow(400, _CALLER, None),
+        UnsupportedMediaType: ErrorRow(415, _CALLER, "unsupported_content_type"),
+        BodyTooLarge: ErrorRow(413, _CALLER, "body_too_large"),
+        InvalidUrl: ErrorRow(404, _CALLER, None),
+        MethodNotAllowed: ErrorRow(405, _CALLER, "method_not_supported"),
+        EngineFault: ErrorRow(500, _SERVER, None),
+        NotLoadable: ErrorRow(501, _SERVER, "model_not_loadable", retry=False),
+        LoadFailed: ErrorRow(503, _LATER, "model_load_failed", retry=False),
+        GenerationFailed: ErrorRow(500, _SERVER, "image_generation_failed"),
+        OutOfMemory: ErrorRow(507, _SERVER, "out_of_memory", retry=False),
+        Unavailable: ErrorRow(503, _LATER, None),
+        ModelLoading: ErrorRow(503, _LATER, "model_loading"),
+        EngineBusy: ErrorRow(503, _LATER, "server_is_overloaded"),
+        EngineLeaving: ErrorRow(503, _LATER, "engine_unavailable"),
+        EngineLost: ErrorRow(503, _LATER, "engine_unavailable"),
+        GenerationStopped: ErrorRow(503, _LATER, "generation_stopped", retry=False),
+        BaseException: ErrorRow(500, _SERVER, None),
+    }
+)
+
+
+@dataclass(frozen=True)
+class ErrorAnswer:
+    """A failing answer: the HTTP status, OpenAI's error object, and headers that belong to it."""
+
+    status: int
+    body: dict[str, dict[str, str | None]]
+    headers: dict[str, str]
+
+
+def row_of(kind: type[BaseException]) -> ErrorRow:
+    """The table's row for an error class: its own, or that of its nearest ancestor."""
+    return next(TABLE[base] for base in kind.__mro__ if base in TABLE)
+
+
+def render(error: BaseException, *, request_id: str | None = None) -> ErrorAnswer:
+    """Render any failure. An error that is not of our tree says nothing of itself to the client."""
+    row = row_of(type(error))
+    known = isinstance(error, EngineError)
+    return ErrorAnswer(
+        status=row.status,
+        body={
+            "error": {
+                "message": str(error) if known else _internal(request_id),
+                "type": row.type,
+                "param": error.parameter if isinstance(error, InvalidRequest) else None,
+                "code": error.code if isinstance(error, InvalidParameter | Unsupported) else row.code,
+            }
+        },
+        headers=_headers(error, row),
+    )
+
+
+def _internal(request_id: str | None) -> str:
+    quote = "" if request_id is None else f" Its log names the request {request_id}."
+    return f"The server had an internal error while processing your request.{quote}"
+
+
+def _headers(error: BaseException, row: ErrorRow) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = _seconds(error.retry_after_seconds)
+    elif isinstance(error, LoadFailed):
+        headers["Retry-After"] = _seconds(error.retry_after_seconds or LONGEST_RETRY)
+    elif isinstance(error, MethodNotAllowed):
+        headers["Allow"] = ", ".join(error.allowed)
+    if not row.retry:
+        headers["x-should-retry"] = "false"
+    return headers
+
+
+def _seconds(wait: float) -> str:
+    return str(min(LONGEST_RETRY, max(SHORTEST_RETRY, math.ceil(wait))))

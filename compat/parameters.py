@@ -1,0 +1,19 @@
+"""The pipelines' own parameter names that OpenAI's fields are mapped to.
+
+No other module outside `engines` names a pipeline's parameter.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROMPT: Final = "prompt"
+NEGATIVE_PROMPT: Final = "negative_prompt"
+WIDTH: Final = "width"
+HEIGHT: Final = "height"
+STEPS: Final = "num_inference_steps"
+GUIDANCE: Final = "guidance_scale"
+COUNT: Final = "num_images_per_prompt"
+
+SEED: Final = "seed"
+"""No pipeline's parameter: pipelines take a generator, an `EngineCall` the seed."""

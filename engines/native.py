@@ -1,0 +1,121 @@
+"""A native request - a model's own parameters as JSON - turned into an engine call.
+
+Nothing is renamed or guessed here: what a pipeline calls a parameter is what a request calls it.
+Four names are not the pipelines' own and are taken out: ``seed``, the number of images, and the
+encoding of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import JsonValue
+
+from engines.calls import LARGEST_SEED, EngineCall, ImageFormat
+from engines.errors import InvalidParameter
+from engines.schema import Method, MethodSchema, PipelineSchema
+from engines.validation import check, check_size
+
+IMAGE: Final = "image"
+MASK: Final = "mask_image"
+
+
+def map_native(
+    parameters: Mapping[str, JsonValue],
+    schema: PipelineSchema,
+    *,
+    request_id: str,
+    method: Method | None = None,
+) -> EngineCall:
+    """Turn a request into a call, checked against the schema.
+
+    Without a ``method`` the inputs decide: a mask asks for inpainting and an image for
+    image-to-image, where ``__call__`` does not take them itself and the model has such a method.
+
+    Raises:
+        UnknownParameter, MissingParameter, InvalidParameter: naming the parameter.
+    """
+    chosen = schema.method(method or _method_for(parameters, schema))
+    if chosen is None:
+        raise InvalidParameter("method", f"this model has no {method!r}.")
+    given = dict(parameters)
+    seed = _integer("seed", given.pop("seed", None), 0, LARGEST_SEED)
+    count = _integer("num_images_per_prompt", given.pop("num_images_per_prompt", None), 1)
+    image_format, compression = _encoding(given, chosen)
+    check(chosen, given)
+    _check_size(given, schema)
+    return EngineCall(
+        request_id=request_id,
+        method=chosen.name,
+        parameters=given,
+        count=1 if count is None else count,
+        seed=seed,
+        format=image_format,
+        compression=compression,
+    )
+
+
+def _method_for(parameters: Mapping[str, JsonValue], schema: PipelineSchema) -> Method:
+    own = {spec.name for spec in schema.call.visible}
+    wanted: tuple[tuple[str, Method], ...] = ((MASK, "inpaint"), (IMAGE, "image_to_image"))
+    for name, method in wanted:
+        if parameters.get(name) is not None and name not in own and schema.method(method):
+            return method
+    return schema.call.name
+
+
+def _encoding(given: dict[str, JsonValue], method: MethodSchema) -> tuple[ImageFormat, int | None]:
+    """Take the answer's format and compression out, where the pipeline has no such parameters."""
+    image_format = ImageFormat.PNG
+    if not _has(method, "output_format"):
+        word = given.pop("output_format", None)
+        if word is not None:
+            image_format = _format(word)
+    if _has(method, "output_compression"):
+        return image_format, None
+    compression = _integer("output_compression", given.pop("output_compression", None), 0, 100)
+    if image_format is ImageFormat.PNG and compression not in (None, 100):
+        raise InvalidParameter("output_compression", "PNG is lossless; only 100 is supported for it.")
+    return image_format, None if image_format is ImageFormat.PNG else compression
+
+
+def _has(method: MethodSchema, name: str) -> bool:
+    spec = method.find(name)
+    return spec is not None and spec.visible
+
+
+def _format(word: JsonValue) -> ImageFormat:
+    known = [known.value for known in ImageFormat]
+    if word not in known:
+        raise InvalidParameter("output_format", f"expected one of {', '.join(map(repr, known))}.")
+    return ImageFormat(word)
+
+
+def _check_size(given: Mapping[str, JsonValue], schema: PipelineSchema) -> None:
+    """Check width and height together; the model's default stands for one that is not given."""
+    rule = schema.size
+    width, height = given.get("width"), given.get("height")
+    if rule is None or (width is None and height is None):
+        return
+    width = rule.default_width if width is None else width
+    height = rule.default_height if height is None else height
+    if isinstance(width, int) and isinstance(height, int):
+        check_size(rule, width, height)
+
+
+def _integer(name: str, value: JsonValue, minimum: int, maximum: int | None = None) -> int | None:
+    """An integer within bounds; null counts as not given."""
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidParameter(name, "expected an integer.", "invalid_type")
+    if value < minimum:
+        raise InvalidParameter(
+            name, f"expected at least {minimum}, but got {value}.", "integer_below_min_value"
+        )
+    if maximum is not None and value > maximum:
+        raise InvalidParameter(
+            name, f"expected at most {maximum}, but got {value}.", "integer_above_max_value"
+        )
+    return value
