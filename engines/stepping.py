@@ -1,0 +1,171 @@
+"""The hook into a running pipeline: the ``step`` of its schedulers.
+
+249 of the 262 pipeline classes of diffusers 0.42 call ``scheduler.step`` once for every denoising
+step, while 15 offer no callback at all: so progress is counted, and a run is ended, from there.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+
+from engines.errors import GenerationStopped
+
+OnStep = Callable[[int, int], None]
+"""Takes the number of steps made, counted from 1, and the number expected in all."""
+
+
+class StepWatch:
+    """Counts the steps of one pipeline call, over all of its schedulers.
+
+    Every scheduler is a stage (a Kandinsky 2 model has the prior's and the decoder's); the total is
+    the sum of the stages. A stage is known when its first step is made: it is then the rest of
+    ``scheduler.timesteps`` from there on, because image-to-image starts in the middle and some
+    schedulers make more steps than were asked for (PNDM makes 5 of 4). Until then it counts with
+    the steps that were planned for it.
+    """
+
+    def __init__(self, *, model: str, stop: threading.Event, on_step: OnStep) -> None:
+        self._model = model
+        self._stop = stop
+        self._on_step = on_step
+        self._planned: dict[int, int] = {}
+        self._stages: dict[int, tuple[int, int]] = {}
+
+    @property
+    def steps(self) -> int:
+        """Steps made so far."""
+        return sum(made for made, _ in self._stages.values())
+
+    @property
+    def total(self) -> int:
+        """Steps expected in all, those already made included."""
+        return sum(self._planned.values()) + sum(length for _, length in self._stages.values())
+
+    def plan(self, scheduler: Any, steps: int) -> None:
+        """State how many steps ``scheduler`` will probably make."""
+        self._planned[id(scheduler)] = steps
+
+    def check(self) -> None:
+        """Raise `GenerationStopped` where somebody asked for the end."""
+        if self._stop.is_set():
+            raise GenerationStopped(self._model, self.steps)
+
+    def begin(self, scheduler: Any, timestep: Any) -> None:
+        """Note a step about to be made, so that its stage's length is known before it is reported."""
+        key = id(scheduler)
+        made, length = self._stages.get(key, (0, 0))
+        if made == length:
+            self._planned.pop(key, None)
+            length += _steps_left(scheduler, timestep)
+        self._stages[key] = (made, length)
+
+    def end(self, scheduler: Any) -> None:
+        """Count a step made, report it, and stop here if that was asked for."""
+        made, length = self._stages[id(scheduler)]
+        self._stages[id(scheduler)] = (made + 1, length)
+        self._on_step(self.steps, self.total)
+        self.check()
+
+
+class _WatchedStep:
+    """Stands in for one scheduler's ``step``; has its signature, which pipelines inspect."""
+
+    def __init__(self, scheduler: Any, original: Callable[..., Any], watch: StepWatch) -> None:
+        functools.update_wrapper(self, original)
+        self._scheduler = scheduler
+        self._original = original
+        self._watch = watch
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._watch.begin(self._scheduler, args[1] if len(args) > 1 else kwargs.get("timestep"))
+        result = self._original(*args, **kwargs)
+        self._watch.end(self._scheduler)
+        return result
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _WatchedStep:
+        """Follow the scheduler into its copy: ten pipelines step a deep copy of theirs."""
+        twin = memo.get(id(self._scheduler))
+        if twin is None or not isinstance(self._original, MethodType):
+            return self
+        return _WatchedStep(twin, MethodType(self._original.__func__, twin), self._watch)
+
+
+@contextmanager
+def watched(
+    pipeline: Any,
+    *,
+    model: str,
+    stop: threading.Event,
+    on_step: OnStep,
+    arguments: Mapping[str, Any],
+) -> Iterator[StepWatch]:
+    """Watch one call of ``pipeline``: report its steps, and end it when ``stop`` is set.
+
+    ``arguments`` are those of the call: ``num_inference_steps`` is the plan of ``scheduler``,
+    ``prior_num_inference_steps`` that of ``prior_scheduler``, and so on. The schedulers get their
+    own ``step`` back in every case. After an exception the hooks of offloaded and caching
+    components are put back too, which a pipeline does only at the end of a call that succeeds.
+
+    Raises:
+        GenerationStopped: at a step's boundary, or at once where ``stop`` is set already.
+    """
+    watch = StepWatch(model=model, stop=stop, on_step=on_step)
+    watch.check()
+    pipelines = list(_pipelines(pipeline))
+    replaced: list[tuple[Any, Any]] = []
+    for name, scheduler in _schedulers(pipelines):
+        steps = arguments.get(name.removesuffix("scheduler") + "num_inference_steps")
+        watch.plan(scheduler, steps if isinstance(steps, int) else 0)
+        replaced.append((scheduler, vars(scheduler).get("step")))
+        scheduler.step = _WatchedStep(scheduler, scheduler.step, watch)
+    try:
+        yield watch
+    except BaseException:
+        for each in pipelines:
+            each.maybe_free_model_hooks()
+        raise
+    finally:
+        for scheduler, own in replaced:
+            if own is None:
+                del scheduler.step
+            else:
+                scheduler.step = own
+
+
+def _pipelines(pipeline: Any) -> Iterator[Any]:
+    """The pipeline and those inside it (a combined one holds a prior's and a decoder's)."""
+    yield pipeline
+    for value in vars(pipeline).values():
+        if isinstance(value, DiffusionPipeline):
+            yield from _pipelines(value)
+
+
+def _schedulers(pipelines: list[Any]) -> Iterator[tuple[str, Any]]:
+    """Every scheduler once, under the name that the outermost pipeline gives it."""
+    seen: set[int] = set()
+    for pipeline in pipelines:
+        for name, component in pipeline.components.items():
+            known = hasattr(component, "step") and hasattr(component, "set_timesteps")
+            if known and id(component) not in seen:
+                seen.add(id(component))
+                yield name, component
+
+
+def _steps_left(scheduler: Any, timestep: Any) -> int:
+    """How many steps a stage has that begins at ``timestep``; at least this one."""
+    timesteps = getattr(scheduler, "timesteps", None)
+    if timesteps is None or len(timesteps) == 0:
+        return 1
+    if timestep is None:
+        return len(timesteps)
+    first = torch.as_tensor(timestep).flatten()[0]
+    places = (torch.as_tensor(timesteps).to(first.device) == first).nonzero()
+    return len(timesteps) - int(places[0]) if len(places) else len(timesteps)
