@@ -46,7 +46,7 @@ def _publish(application: str, replicas: frozenset[str]) -> None:
         listener(application, replicas)
 
 
-class PresenceRouter(PowerOfTwoChoicesRequestRouter):  # type: ignore[misc]  # Ray ships no types
+class PresenceRouter(PowerOfTwoChoicesRequestRouter):
     """Serve's default router, which also records the running replicas."""
 
     def update_replicas(self, replicas: Any) -> None:

@@ -219,7 +219,7 @@ def build_app(args: EngineArgs) -> serve.Application:
     deployment = serve.deployment(
         Engine,
         name=DEPLOYMENT,
-        ray_actor_options={"num_cpus": 0, "num_gpus": num_gpus},
+        ray_actor_options={"num_cpus": 0, "num_gpus": _gpus(options)},
         # Several ongoing requests and one thread: with one, the engine idles 45 % between requests.
         max_ongoing_requests=8,
         max_queued_requests=options.max_queued,
@@ -249,4 +249,13 @@ def build_app(args: EngineArgs) -> serve.Application:
             "max_backoff_s": 0.02,
         },
     )
-    return deployment.bind(args)
+    application: serve.Application = deployment.bind(args)
+    return application
+
+
+def _gpus(options: EngineOptions) -> float:
+    """GPUs to reserve: as told, else a whole one where the cluster has any and the device may use it."""
+    if options.num_gpus is not None:
+        return options.num_gpus
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return 1.0 if options.device in ("auto", "cuda") and resources.get("GPU") else 0.0

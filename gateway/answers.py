@@ -17,7 +17,7 @@ def json_answer(content: bytes | dict[str, Any], status: int = 200, **headers: s
     return Response(body, status, given, media_type="application/json")
 
 
-def failure(error: BaseException) -> Response:
-    """The answer to a request that failed with ``error``."""
-    answer = render(error)
+def failure(error: BaseException, *, request_id: str | None = None) -> Response:
+    """The answer to a request that failed with ``error``; a fault of our own names only the request."""
+    answer = render(error, request_id=request_id)
     return Response(orjson.dumps(answer.body), answer.status, answer.headers, media_type="application/json")

@@ -28,7 +28,8 @@ class ServeEngine:
         handle = serve.get_deployment_handle(DEPLOYMENT, self._application)
         # Asking for options starts the handle's router, which tells `presence` within milliseconds.
         self._generate = handle.options(method_name="generate")
-        self._warm = handle.options(method_name="warm", stream=True)
+        # Any: Ray types the answer of a streaming handle as either kind of response.
+        self._warm: Any = handle.options(method_name="warm", stream=True)
 
     def running(self) -> bool:
         """Whether a replica runs, as last pushed by Serve's controller (no call is made)."""

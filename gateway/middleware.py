@@ -52,6 +52,6 @@ class RequestContext:
             _logger.exception("%s %s %s failed", identity, scope["method"], scope["path"])
             if answered:
                 raise
-            await failure(error)(scope, receive, send_with_headers)
+            await failure(error, request_id=identity)(scope, receive, send_with_headers)
         finally:
             request_id.reset(token)

@@ -94,14 +94,13 @@ class Registry:
         A model that is itself called ``kandinsky-3`` is found under ``/kandinsky-3/…``.
 
         Raises:
-            UnknownModel: naming the models there are.
+            ModelNotFound: naming the models there are.
         """
         for candidate in (name, NATIVE_PREFIX + name):
-            if candidate in self._entries:
-                return self._entries[candidate]
-            if candidate in self._aliases:
-                return self._entries[self._aliases[candidate]]
-        raise UnknownModel(name, self.names)
+            target = self._aliases.get(candidate, candidate)
+            if target in self._entries:
+                return self._entries[target]
+        raise ModelNotFound(name, self.names)
 
 
 def native_path(model: str) -> str:

@@ -45,7 +45,7 @@ async def model_models(service: ServiceOf, model: str) -> Response:
 @router.get("/schema")
 async def schema(service: ServiceOf, model: str | None = None) -> Response:
     """As the model's own route; the name may be left out where there is one model or a default."""
-    return json_answer(native.schema(service.models.resolve(model)))
+    return json_answer(native.schema(_named(service, model)))
 
 
 @router.post("/generate")
@@ -61,7 +61,7 @@ async def generate(request: Request, service: ServiceOf, body: JsonBody) -> Resp
 async def health(service: ServiceOf, model: str | None = None) -> Response:
     """The state of one model, or of all of them."""
     if model is not None:
-        return _health(service, service.models.resolve(model))
+        return _health(service, _named(service, model))
     states = {entry.name: native.health(entry, service.status(entry.name)) for entry in service.models}
     return json_answer({"status": "healthy", "models": states})
 
@@ -70,6 +70,10 @@ async def health(service: ServiceOf, model: str | None = None) -> Response:
 async def models(service: ServiceOf) -> Response:
     """Every deployed model with its state."""
     return _models(service, *service.models)
+
+
+def _named(service: Service, model: str | None) -> ModelEntry:
+    return service.models.resolve(None) if model is None else service.models.native(model)
 
 
 def _health(service: Service, entry: ModelEntry) -> Response:

@@ -1,10 +1,45 @@
-"""What the gateway's tests share."""
+"""What the gateway's tests share: a gateway in this process with the demo model behind it."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from functools import cache
+
+import httpx2
 import pytest
+from fastapi import FastAPI
+
+from engines.detection import demo_card
+from gateway.app import create_app
+from gateway.service import GatewayConfig, Service
+from tests.gateway import in_process
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@cache
+def demo_config() -> GatewayConfig:
+    """The demo model under its own name, as ``dall-e-3``, and as the default."""
+    return in_process.config(demo_card(), demo=("dall-e-3", "*"))
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    made = in_process.service(demo_config())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def app(service: Service) -> FastAPI:
+    return create_app(service)
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway", timeout=60) as made:
+        yield made

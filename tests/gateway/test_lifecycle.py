@@ -48,6 +48,7 @@ class DrivenEngine:
 def lifecycle(engine: DrivenEngine, *, backoff: float = 60.0, estimate: float | None = None) -> Lifecycle:
     def on_ready(schema: PipelineSchema | None, seconds: float | None) -> None:
         assert schema is None
+        assert seconds is None or seconds >= 0
 
     return Lifecycle("m", engine, backoff_seconds=backoff, on_ready=on_ready, estimate=estimate)
 
