@@ -211,12 +211,8 @@ def _encode_one(image: Any, seed: int, call: EngineCall) -> EncodedImage:
 def build_app(args: EngineArgs) -> serve.Application:
     """The Serve application of one model (the ``import_path`` of its deployment)."""
     options = args.options
-    num_gpus = options.num_gpus
-    if num_gpus is None:
-        num_gpus = (
-            1.0 if options.device in ("auto", "cuda") and ray.cluster_resources().get("GPU", 0) else 0.0
-        )
-    deployment = serve.deployment(
+    # Any: Ray types `serve.deployment` as a bare decorator.
+    deployment: Any = serve.deployment(
         Engine,
         name=DEPLOYMENT,
         ray_actor_options={"num_cpus": 0, "num_gpus": _gpus(options)},
