@@ -2,7 +2,7 @@
 
 Pillow's PNG at its default level takes 265 ms for a photograph of 1024x1024 pixels, more than some
 models take to draw it. The writer here (every row as its difference to the one above, then
-Intel's ISA-L at level 1) takes 10 ms for a file 15 % larger. See ``benchmarks/encoding.py``.
+Intel's ISA-L at level 1) takes 10 ms for a file 10 to 25 % larger. See ``benchmarks/encoding.py``.
 """
 
 from __future__ import annotations
