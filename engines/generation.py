@@ -67,20 +67,14 @@ def generate(
     if method is None or pipeline is None:
         raise InvalidParameter("method", f"this model has no {call.method!r}")
     values = _defaults(method) | call.parameters
-    given = {
-        name: value for name, value in values.items() if name in call.parameters or _preset(method, name)
-    }
+    given = _presets(method) | call.parameters
     arguments = pipeline_arguments(method, given, max_image_pixels=options.max_image_pixels)
     prompts = per_prompt(arguments)
     every_seed = seeds(call.seed, len(prompts) * call.count)
     together = images_per_call(
         model.card.family, method, values | arguments, batch_size=min(options.batch_size, call.count)
     )
-    calls = [
-        (own, every_seed[first : min(first + together, end)])
-        for own, end in zip(prompts, range(call.count, len(every_seed) + 1, call.count), strict=True)
-        for first in range(end - call.count, end, together)
-    ]
+    calls = list(_parted(prompts, every_seed, count=call.count, together=together))
     run = _Run(model.card.name, pipeline, method, stop=stop, on_step=on_step, values=values, calls=len(calls))
     images = [each for own, own_seeds in calls for each in run.draw(own, own_seeds)]
     return Generated(
@@ -125,6 +119,7 @@ class _Run:
             stop=self._stop,
             on_step=self._report,
             arguments=self._values,
+            already=self.steps,
         )
         with translated(self._model), watch as steps, torch.inference_mode():
             output = self._pipeline(**arguments, **self._own_arguments(seeds))
@@ -203,10 +198,20 @@ def _defaults(method: MethodSchema) -> dict[str, JsonValue]:
     return {spec.name: spec.default for spec in method.visible if spec.default is not UNSET}
 
 
-def _preset(method: MethodSchema, name: str) -> bool:
-    """Whether a default is the model's own, unknown to the pipeline: it must be passed."""
-    spec = method.find(name)
-    return spec is not None and spec.default_source is DefaultSource.CARD
+def _presets(method: MethodSchema) -> dict[str, JsonValue]:
+    """The defaults that are the model's own, unknown to its pipeline: they must be passed."""
+    own = (spec for spec in method.visible if spec.default_source is DefaultSource.CARD)
+    return {spec.name: spec.default for spec in own if spec.default is not UNSET}
+
+
+def _parted(
+    prompts: Sequence[dict[str, Any]], every_seed: Sequence[int], *, count: int, together: int
+) -> Iterator[tuple[dict[str, Any], Sequence[int]]]:
+    """The arguments and seeds of every pipeline call, prompt by prompt."""
+    for place, arguments in enumerate(prompts):
+        own_seeds = every_seed[place * count : (place + 1) * count]
+        for first in range(0, count, together):
+            yield arguments, own_seeds[first : first + together]
 
 
 def _pictures(output: Any) -> Iterator[Any]:

@@ -32,8 +32,9 @@ class StepWatch:
     the steps that were planned for it.
     """
 
-    def __init__(self, *, model: str, stop: threading.Event, on_step: OnStep) -> None:
+    def __init__(self, *, model: str, stop: threading.Event, on_step: OnStep, already: int = 0) -> None:
         self._model = model
+        self._already = already
         self._stop = stop
         self._on_step = on_step
         self._planned: dict[int, int] = {}
@@ -56,7 +57,7 @@ class StepWatch:
     def check(self) -> None:
         """Raise `GenerationStopped` where somebody asked for the end."""
         if self._stop.is_set():
-            raise GenerationStopped(self._model, self.steps)
+            raise GenerationStopped(self._model, self._already + self.steps)
 
     def begin(self, scheduler: Any, timestep: Any) -> None:
         """Note a step about to be made, so that its stage's length is known before it is reported."""
@@ -106,18 +107,20 @@ def watched(
     stop: threading.Event,
     on_step: OnStep,
     arguments: Mapping[str, Any],
+    already: int = 0,
 ) -> Iterator[StepWatch]:
     """Watch one call of ``pipeline``: report its steps, and end it when ``stop`` is set.
 
     ``arguments`` are those of the call: ``num_inference_steps`` is the plan of ``scheduler``,
-    ``prior_num_inference_steps`` that of ``prior_scheduler``, and so on. The schedulers get their
+    ``prior_num_inference_steps`` that of ``prior_scheduler``, and so on. ``already`` steps were made by
+    earlier calls of the same request; only the error counts them in. The schedulers get their
     own ``step`` back in every case. After an exception the hooks of offloaded and caching
     components are put back too, which a pipeline does only at the end of a call that succeeds.
 
     Raises:
         GenerationStopped: at a step's boundary, or at once where ``stop`` is set already.
     """
-    watch = StepWatch(model=model, stop=stop, on_step=on_step)
+    watch = StepWatch(model=model, stop=stop, on_step=on_step, already=already)
     watch.check()
     pipelines = list(_pipelines(pipeline))
     replaced: list[tuple[Any, Any]] = []
