@@ -107,7 +107,8 @@ def map_generation(
         resize_to=plan.resize_to,
     )
     told = (*ignored, *_without_bearing(request))
-    return Mapped(call=call, ignored=told, adjusted=plan.adjusted, quality=resolved(request.quality))
+    quality = resolved(None if isinstance(steps, Ignored) else request.quality)
+    return Mapped(call=call, ignored=told, adjusted=plan.adjusted, quality=quality)
 
 
 def _own_parameters(
@@ -115,9 +116,9 @@ def _own_parameters(
 ) -> tuple[dict[str, JsonValue], int | None, int]:
     """The model's own parameters under their real names and checked, the seed, the count."""
     given = with_real_names(request.extra, schema.call)
-    # Clients spell "not set" as null; where null is a value of its own, the model sees it.
-    for name in [name for name, value in given.items() if value is None and not _nullable(schema, name)]:
-        del given[name]
+    # Clients spell "not set" as null, and some pipelines fail on a null that their signature allows.
+    known = {spec.name for spec in schema.call.visible} | {SEED, *COUNT_NAMES}
+    given = {name: value for name, value in given.items() if value is not None or name not in known}
     seed = given.pop(SEED, None)
     count = request.n
     for name in COUNT_NAMES:
@@ -126,14 +127,6 @@ def _own_parameters(
     check(schema.call, {PROMPT: request.prompt, **given})
     seed = None if seed is None else integer(0, LARGEST_SEED)(SEED, seed)
     return given, seed, 1 if count is None else count
-
-
-def _nullable(schema: PipelineSchema, name: str) -> bool:
-    """Whether null may stay; an unknown name stays too, to be refused."""
-    if name in (SEED, *COUNT_NAMES):
-        return False
-    spec = schema.call.find(name)
-    return spec is None or not spec.visible or spec.nullable
 
 
 def _same_count(count: int | None, name: str, value: JsonValue) -> int:
