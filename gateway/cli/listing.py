@@ -1,0 +1,42 @@
+"""``list``: the models on disk, and what can be done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from engines.card import ModelCard
+from engines.detection import demo_card, find_models
+from gateway.cli.tables import print_table, size_text
+from gateway.control import Control
+from gateway.problems import Problem
+
+FOLDER_VARIABLE: Final = "MODELS_DIR"
+DEFAULT_FOLDER: Final = "/data/models"
+
+
+def run(control: Control, environment: Mapping[str, str]) -> None:
+    """Print the table; a service that does not run only leaves its column empty."""
+    folder = environment.get(FOLDER_VARIABLE) or DEFAULT_FOLDER
+    cards = find_models(folder)
+    deployed = _deployed(control)
+    rows = [_row(card, deployed) for card in (*cards, demo_card())]
+    print_table(("NAME", "FAMILY", "FORMAT", "SIZE", "LOADABLE", "DEPLOYED", "PATH"), rows)
+    if not cards:
+        print(f"\nNo model was found in {folder}; {FOLDER_VARIABLE} names another folder.")
+
+
+def _deployed(control: Control) -> dict[str, str]:
+    """Names of the deployed models by their paths."""
+    try:
+        _, deployed = control.running()
+    except Problem:
+        return {}
+    return {entry.card.path: entry.name for entry in deployed.models}
+
+
+def _row(card: ModelCard, deployed: Mapping[str, str]) -> tuple[str, ...]:
+    loadable = "yes" if card.loadable else f"not yet: {card.reason}"
+    name = deployed.get(card.path)
+    shown = "no" if name is None else "yes" if name == card.name else f"as {name}"
+    return card.name, card.family.value, card.format.value, size_text(card.size), loadable, shown, card.path

@@ -1,0 +1,147 @@
+"""The command line: ``kandinsky-gateway``, also ``python -m gateway``.
+
+Importing this module is cheap: what a command needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from gateway.control import Control
+
+app = typer.Typer(
+    help="Serve Kandinsky and other diffusers models behind an OpenAI-compatible images API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Foreground = Annotated[
+    bool, typer.Option("--foreground", help="Stay, and end the service when interrupted (for supervisors).")
+]
+
+
+@app.command()
+def deploy(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="Model folder or file; without it the demo model.", show_default=False),
+    ] = None,
+    model_name: Annotated[str | None, typer.Option(help="Name to serve it under.")] = None,
+    prior: Annotated[Path | None, typer.Option(help="Folder of a Kandinsky 2 decoder's prior.")] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name for it (repeatable); '*' answers to every unknown name."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cuda, mps or cpu.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="torch's threads on the CPU.")] = None,
+    idle_seconds: Annotated[
+        float | None, typer.Option(min=0, help="How long it may idle before it sleeps.")
+    ] = None,
+    max_replicas: Annotated[int | None, typer.Option(min=1, help="Most copies loaded at once.")] = None,
+    num_gpus: Annotated[float | None, typer.Option(min=0, help="GPUs to reserve for a copy.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images denoised together.")] = None,
+    size_fit: Annotated[
+        str | None, typer.Option(help="A size that it was not made for: error, or resize the picture.")
+    ] = None,
+    foreground: Foreground = False,
+) -> None:
+    """Serve a model; starts the service if it does not run.
+
+    What is not said stays as it is with a model that is deployed already.
+    """
+    from gateway.cli.deploy import run
+
+    options: dict[str, Any] = {
+        "device": device,
+        "dtype": dtype,
+        "threads": threads,
+        "idle_seconds": idle_seconds,
+        "max_replicas": max_replicas,
+        "num_gpus": num_gpus,
+        "batch_size": batch_size,
+    }
+    run(
+        _control(),
+        path=path,
+        name=model_name,
+        prior=prior,
+        aliases=tuple(alias or ()),
+        size_fit=size_fit,
+        options={name: value for name, value in options.items() if value is not None},
+        foreground=foreground,
+    )
+
+
+@app.command(name="list")
+def list_models() -> None:
+    """List the models on disk (MODELS_DIR, default /data/models) and what can be done with them."""
+    from gateway.cli.listing import run
+
+    run(_control(), os.environ)
+
+
+@app.command()
+def status() -> None:
+    """Show the deployed models and their state; exit code 3 if no service runs."""
+    from gateway.cli.status import run
+
+    run(_control())
+
+
+@app.command()
+def undeploy(name: Annotated[str, typer.Argument(help="Name of a deployed model.")]) -> None:
+    """Take a model out of service."""
+    control = _control()
+    control.undeploy(name)
+    print(f"{name} is no longer deployed.")
+
+
+@app.command()
+def start(foreground: Foreground = False) -> None:
+    """Start the service with the models it served last."""
+    from gateway.cli.foreground import stay
+
+    control = _control()
+    cluster, deployed = control.start()
+    names = ", ".join(entry.name for entry in deployed.models) or "no model yet"
+    print(f"The service runs at {cluster.url} with {names}.", flush=True)
+    if foreground:
+        stay(control)
+
+
+@app.command()
+def stop() -> None:
+    """Stop the service; the next start brings its models back."""
+    print("Stopped." if _control().stop() else "Nothing was running.")
+
+
+def _control() -> Control:
+    from gateway.cli.progress import Progress
+    from gateway.control import Control
+    from gateway.state import StateFolder, state_root
+
+    return Control(StateFolder(state_root(os.environ)), os.environ, Progress())
+
+
+def main() -> None:
+    """Run the command line; a problem is one message on standard error and an exit code."""
+    from gateway.problems import Problem
+
+    try:
+        app(prog_name="kandinsky-gateway")
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

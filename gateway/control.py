@@ -1,0 +1,252 @@
+"""What the operator can ask for: deploy, undeploy, start, stop. The command line is a face of this.
+
+Every change of the cluster or of its configuration happens under the state folder's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Final, Protocol
+
+from pydantic import ValidationError
+
+from engines.schema import Frozen
+from gateway import borrowed, cluster, deployments, readiness
+from gateway.cluster import Cluster
+from gateway.descriptions import Description
+from gateway.order import Order, card_of, entry_of
+from gateway.problems import ClusterFailed, NotRunning, Problem
+from gateway.registry import ModelEntry
+from gateway.settings import Settings, from_environment
+from gateway.state import Deployed, StateFolder
+
+DEFAULT_HOST: Final = "127.0.0.1"
+DEFAULT_PORT: Final = 8000
+
+
+class Report(Protocol):
+    """Where progress is shown."""
+
+    def step(self, text: str) -> AbstractContextManager[None]:
+        """Something that takes a while begins, and ends with the context."""
+
+    def say(self, text: str) -> None:
+        """A line for the operator."""
+
+
+class Place(Frozen):
+    """Where the service is asked to listen; ``None`` where nothing was said."""
+
+    host: str | None = None
+    port: int | None = None
+
+
+def place_from(environment: Mapping[str, str]) -> Place:
+    """Read ``HOST`` and ``PORT``.
+
+    Raises:
+        Problem: the port is no port.
+    """
+    text = environment.get("PORT") or None
+    if text is not None and not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise Problem(f"PORT={text!r} is not a port: expected a number from 1 to 65535")
+    return Place(host=environment.get("HOST") or None, port=int(text) if text else None)
+
+
+class Control:
+    """The service of one state folder, or in the cluster that ``RAY_ADDRESS`` names."""
+
+    def __init__(self, state: StateFolder, environment: Mapping[str, str], report: Report) -> None:
+        self._state = state
+        self._environment = environment
+        self._report = report
+        self._place = place_from(environment)
+
+    def deploy(self, order: Order) -> tuple[Cluster, ModelEntry]:
+        """Serve a model, starting the service if need be; return when it answers.
+
+        Raises:
+            Problem: it cannot be done, in words.
+        """
+        card = card_of(order)
+        with self._changing():
+            description = Description(card, self._state.schemas)
+            target = self._ensure()
+            with self._report.step(f"Reading the parameters of {card.name}"):
+                schema = description.result()
+
+            def change(deployed: Deployed) -> Deployed:
+                entry = entry_of(order, card, schema, deployed)
+                return deployments.with_model(deployed, entry)
+
+            deployed = self._change(target, change)
+        with self._report.step(f"Deploying {card.name}"):
+            readiness.wait_for_applications(
+                target, [deployments.GATEWAY_APPLICATION, deployments.application_name(card.name)]
+            )
+            readiness.wait_for_gateway(target, [entry.name for entry in deployed.models])
+        return target, next(entry for entry in deployed.models if entry.name == card.name)
+
+    def start(self) -> tuple[Cluster, Deployed]:
+        """Start the service with what it served last, if it does not run."""
+        with self._changing():
+            target = self._ensure()
+            deployed = self._change(target, lambda deployed: deployed)
+        with self._report.step("Starting the gateway"):
+            readiness.wait_for_applications(target, [deployments.GATEWAY_APPLICATION])
+            readiness.wait_for_gateway(target, [entry.name for entry in deployed.models])
+        return target, deployed
+
+    def undeploy(self, name: str) -> None:
+        """Take a model out of service; the others and the gateway stay.
+
+        Raises:
+            NotRunning: there is no service.
+            Problem: there is no such model.
+        """
+        with self._changing(), self._report.step(f"Removing {name}"):
+            target, _ = self.running()
+            self._change(target, lambda deployed: deployments.without_model(deployed, name))
+            readiness.wait_for_absence(target, name)
+
+    def stop(self) -> bool:
+        """End the service, and say whether there was one. In a borrowed cluster only our applications end.
+
+        The next start brings back what was deployed.
+        """
+        with self._changing():
+            if self._borrows:
+                return self._leave_borrowed()
+            found = cluster.find(self._state)
+            deployed = self._deployed_if_answering(found) if found else None
+            if deployed is not None:
+                self._state.remember(deployed)
+            with self._report.step("Stopping"):
+                # What could not be read stays in Ray's store.
+                return cluster.stop(self._state, forget=deployed is not None)
+
+    def running(self) -> tuple[Cluster, Deployed]:
+        """The service and what it serves.
+
+        Raises:
+            NotRunning: there is none.
+        """
+        target = self._borrowed() if self._borrows else cluster.find(self._state)
+        if target is None:
+            raise NotRunning("no service runs here; start one with: deploy")
+        deployed = deployments.read(target.api.details())
+        if deployed is None:
+            raise NotRunning("the Ray cluster runs, and nothing is deployed in it; use: deploy")
+        return target, deployed
+
+    def is_up(self) -> bool:
+        """Whether the cluster still runs."""
+        return self._borrows or cluster.find(self._state) is not None
+
+    @property
+    def _borrows(self) -> bool:
+        return bool(self._environment.get(borrowed.ADDRESS_VARIABLE))
+
+    def _changing(self) -> AbstractContextManager[None]:
+        self._state.prepare()
+        return self._state.locked(lambda: self._report.say("Another command is at work; waiting for it."))
+
+    def _borrowed(self) -> Cluster:
+        return borrowed.find(
+            self._environment[borrowed.ADDRESS_VARIABLE],
+            host=self._place.host or DEFAULT_HOST,
+            port=self._place.port or DEFAULT_PORT,
+            environment=self._environment,
+        )
+
+    def _ensure(self) -> Cluster:
+        if self._borrows:
+            with self._report.step("Connecting to the Ray cluster"):
+                return self._borrowed()
+        found = cluster.find(self._state)
+        if found is not None:
+            self._require_same_place(found)
+            return found
+        return self._start_cluster()
+
+    def _require_same_place(self, found: Cluster) -> None:
+        asked = Place(host=self._place.host or found.host, port=self._place.port or found.port)
+        if asked != Place(host=found.host, port=found.port):
+            raise Problem(
+                f"the service already listens on {found.host}:{found.port}; "
+                f"stop it first to have it on {asked.host}:{asked.port}"
+            )
+
+    def _start_cluster(self) -> Cluster:
+        previous = self._state.cluster()
+        host = self._place.host or (previous.host if previous else DEFAULT_HOST)
+        port = self._place.port or (previous.port if previous else DEFAULT_PORT)
+        with self._report.step("Starting Ray"):
+            started = cluster.start(self._state, host=host, port=port, environment=self._environment)
+        if previous is not None and previous.serving:
+            with self._report.step("Bringing back what was deployed when the service was killed"):
+                self._recover(started)
+        return started
+
+    def _recover(self, started: Cluster) -> None:
+        """Wait for Serve to come back: until then it looks as if nothing were deployed."""
+        readiness.wait_for_applications(started, [deployments.GATEWAY_APPLICATION])
+        details = started.api.details()
+        options = details.http_options
+        if options is not None and (options.host, options.port) != (started.host, started.port):
+            # Serve keeps its address for life.
+            deployed = deployments.read(details) or Deployed()
+            config = deployments.compose(deployed, details, started)
+            started.api.shut_down()
+            started.api.put(config)
+
+    def _change(self, target: Cluster, change: Callable[[Deployed], Deployed]) -> Deployed:
+        """Read what is deployed, edit it, put it back."""
+        details = target.api.details()
+        deployed = deployments.read(details)
+        if deployed is None:
+            deployed = Deployed() if target.borrowed else self._state.remembered()
+        deployed = change(deployed.model_copy(update={"settings": self._settings(deployed.settings, target)}))
+        target.api.put(deployments.compose(deployed, details, target))
+        if not target.borrowed:
+            self._note_serving()
+        return deployed
+
+    def _note_serving(self) -> None:
+        record = self._state.cluster()
+        if record is not None and not record.serving:
+            self._state.record_cluster(record.model_copy(update={"serving": True}))
+        self._state.remember(None)
+
+    def _settings(self, before: Settings, target: Cluster) -> Settings:
+        """The settings that stand, with what this environment says on top."""
+        try:
+            given = from_environment(self._environment)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "_".join(["KANDINSKY", *(str(part).upper() for part in first["loc"])])
+            raise Problem(f"bad setting {name}: {first['msg']}") from error
+        changes: dict[str, object] = {name: getattr(given, name) for name in given.model_fields_set}
+        if before.state_folder is None and not target.borrowed:
+            changes.setdefault("state_folder", str(self._state.root))
+        return before.model_copy(update=changes)
+
+    def _deployed_if_answering(self, found: Cluster) -> Deployed | None:
+        try:
+            return deployments.read(found.api.details()) or Deployed()
+        except (NotRunning, ClusterFailed) as error:
+            self._report.say(f"What is deployed cannot be read: {error}")
+            return None
+
+    def _leave_borrowed(self) -> bool:
+        target = self._borrowed()
+        details = target.api.details()
+        deployed = deployments.read(details)
+        if deployed is None:
+            return False
+        with self._report.step("Removing the applications from the Ray cluster"):
+            target.api.put(deployments.compose_none(details, target))
+            for entry in deployed.models:
+                readiness.wait_for_absence(target, entry.name)
+        return True

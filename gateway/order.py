@@ -1,0 +1,106 @@
+"""An order to deploy a model: what the operator says, and the registry's entry that it makes."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from engines.calls import EngineOptions
+from engines.card import ModelCard
+from engines.detection import demo_card, detect, slug
+from engines.schema import PipelineSchema, SizeFit
+from gateway.deployments import has_default
+from gateway.problems import NotDeployable, Problem
+from gateway.registry import ANY, ModelEntry
+from gateway.state import Deployed
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be deployed; without a path the model that comes with the package.
+
+    ``options`` are the fields of `EngineOptions` that were given. What is not said stays as it is
+    with a model that is deployed already.
+    """
+
+    path: Path | None = None
+    name: str | None = None
+    prior: Path | None = None
+    size_fit: SizeFit | None = None
+    aliases: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def card_of(order: Order) -> ModelCard:
+    """Look at the model.
+
+    Raises:
+        NotDeployable: with what it needs.
+        Problem: the name cannot be one.
+    """
+    for name in filter(None, (order.name, *order.aliases)):
+        if name != ANY and not NAME.fullmatch(name):
+            raise Problem(
+                f"{name!r} cannot be a model's name: letters, digits, dots, dashes and underscores can, "
+                f"as in {slug(name)!r}"
+            )
+    if order.path is None:
+        card = demo_card()
+        card = card.model_copy(update={"name": order.name or card.name})
+    else:
+        card = detect(order.path, name=order.name, prior=order.prior)
+    if not card.loadable:
+        raise NotDeployable(f"{card.path} is not yet loadable: {card.reason}")
+    if order.size_fit is not None:
+        preset = card.preset.model_copy(update={"size_fit": order.size_fit})
+        card = card.model_copy(update={"preset": preset})
+    return card
+
+
+def entry_of(order: Order, card: ModelCard, schema: PipelineSchema, deployed: Deployed) -> ModelEntry:
+    """The entry that an order makes beside what is deployed.
+
+    Raises:
+        Problem: the name was not chosen and another model has it.
+        NotDeployable: an option does not fit.
+    """
+    previous = deployed.find(card.name)
+    if previous is not None and previous.card.path != card.path:
+        if order.name is None:
+            raise Problem(
+                f"a model called {card.name!r} is deployed already, from {previous.card.path}; "
+                "choose a name with --model-name"
+            )
+        previous = None
+    return ModelEntry(
+        card=card,
+        schema_=schema,
+        options=_options(order, previous),
+        aliases=_aliases(order, previous, deployed),
+        created=previous.created if previous else int(time.time()),
+    )
+
+
+def _options(order: Order, previous: ModelEntry | None) -> EngineOptions:
+    before = previous.options if previous else EngineOptions()
+    try:
+        return EngineOptions.model_validate(before.model_dump() | order.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise NotDeployable(f"bad option {first['loc'][0]}: {first['msg']}") from error
+
+
+def _aliases(order: Order, previous: ModelEntry | None, deployed: Deployed) -> tuple[str, ...]:
+    """The demo model answers to every name where it is the first: tools ask for names of their own."""
+    if order.aliases:
+        return order.aliases
+    if previous is not None:
+        return previous.aliases
+    return (ANY,) if order.path is None and not has_default(deployed) and not deployed.models else ()
