@@ -15,9 +15,11 @@ from pydantic import JsonValue
 from compat.errors import MalformedBody
 from compat.fields import Reader, choice, flag, integer, json_object, text, type_word
 from compat.mapped import Mapped
+from compat.synonyms import refuse_unknown
 from compat.tokens import usage
 from engines.calls import EncodedImage, EngineResult
 from engines.errors import MissingParameter
+from engines.schema import PipelineSchema
 
 LONGEST_PROMPT: Final = 32_000
 MOST_IMAGES: Final = 10
@@ -89,22 +91,26 @@ def requested_model(body: object) -> str | None:
     return None if value is None else str(_READERS["model"]("model", value))
 
 
-def parse_generation(body: object) -> ImageGenerationRequest:
+def parse_generation(body: object, *, schema: PipelineSchema | None = None) -> ImageGenerationRequest:
     """Read a JSON body. A null is an omission; keys that are not OpenAI's are kept in ``extra``.
+
+    With a ``schema``, keys that the model does not know either are refused before the prompt is
+    looked at, which is OpenAI's order; without it, `compat.mapping` refuses them later.
 
     Raises:
         MalformedBody: the body is no object.
-        MissingParameter, InvalidParameter: in OpenAI's words.
+        UnknownParameter, MissingParameter, InvalidParameter: in OpenAI's words.
     """
     given = _json_object(body)
-    values: dict[str, Any] = {}
-    for name, read in _READERS.items():
-        value = given.get(name)
-        if value is not None:
-            values[name] = read(name, value)
-        elif name == "prompt":
-            raise MissingParameter(name)
     extra = {name: value for name, value in given.items() if name not in _READERS}
+    requested_model(given)
+    if schema is not None:
+        refuse_unknown(extra, schema.call)
+    if given.get("prompt") is None:
+        raise MissingParameter("prompt")
+    values: dict[str, Any] = {
+        name: read(name, given[name]) for name, read in _READERS.items() if given.get(name) is not None
+    }
     return ImageGenerationRequest(**values, extra=extra)
 
 

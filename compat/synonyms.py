@@ -1,4 +1,4 @@
-"""Names by which clients call a parameter, where the model has it under diffusers' name."""
+"""The keys that are not OpenAI's: a model's own parameters, by the names clients call them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from compat.parameters import COUNT, GUIDANCE, NEGATIVE_PROMPT, STEPS
+from compat.parameters import COUNT, GUIDANCE, NEGATIVE_PROMPT, SEED, STEPS
 from engines.schema import MethodSchema
+from engines.validation import check
 
 SYNONYMS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -40,6 +41,18 @@ def with_real_names(given: Mapping[str, JsonValue], method: MethodSchema) -> dic
         real = SYNONYMS[name]
         renamed[name if real in renamed else real] = value
     return renamed
+
+
+def refuse_unknown(given: Mapping[str, JsonValue], method: MethodSchema) -> None:
+    """Refuse a key that is no parameter under any name, whatever its value.
+
+    Raises:
+        UnknownParameter
+    """
+    known = {spec.name for spec in method.visible} | {SEED, *COUNT_NAMES}
+    unknown = {name: value for name, value in with_real_names(given, method).items() if name not in known}
+    if unknown:
+        check(method, unknown)
 
 
 def _is_synonym(name: str, visible: set[str]) -> bool:

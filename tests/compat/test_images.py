@@ -14,6 +14,7 @@ from compat.mapped import Adjusted, Ignored, Mapped
 from compat.tokens import image_tokens
 from engines.calls import ComputeMetrics, EncodedImage, EngineCall, EngineResult, ImageFormat
 from engines.errors import InvalidRequest
+from tests.compat.models import TINY
 
 PICTURES = (b"\x89PNG one", bytes(range(256)) * 40)
 METRICS = ComputeMetrics(
@@ -132,6 +133,21 @@ def test_of_several_faults_the_one_that_openai_names_is_named(body: object, firs
     with pytest.raises(InvalidRequest) as raised:
         parse_generation(body)
     assert raised.value.parameter == first
+
+
+@pytest.mark.parametrize(
+    ("body", "first"),
+    [({"model": 1, "foo": 1}, "model"), ({"foo": 1}, "foo"), ({"prompt": "", "foo": None}, "foo")],
+)
+def test_with_a_schema_an_unknown_key_is_named_before_the_prompt(body: object, first: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        parse_generation(body, schema=TINY)
+    assert raised.value.parameter == first
+
+
+def test_with_a_schema_the_models_own_parameters_pass_under_any_name() -> None:
+    body = {"prompt": "x", "steps": 5, "seed": 1, "num_images": 2, "negative_prompt": "y"}
+    assert parse_generation(body, schema=TINY) == parse_generation(body)
 
 
 def test_the_model_can_be_read_before_the_rest() -> None:

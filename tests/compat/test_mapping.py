@@ -67,7 +67,8 @@ def test_a_value_that_says_nothing_new_changes_nothing(body: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("name", ["n", "num_images", "num_images_per_prompt"])
 def test_the_number_of_images_is_the_calls_count(name: str) -> None:
-    call = mapped(**{name: 3}).call
+    body: dict[str, Any] = {name: 3}
+    call = mapped(**body).call
     assert (call.count, call.parameters) == (3, {"prompt": "a fox"})
 
 
@@ -83,7 +84,7 @@ def test_the_seed_is_the_calls_own() -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 2**53, "5", 1.0])
-def test_a_seed_that_would_not_come_back_the_same_is_refused(seed: object) -> None:
+def test_a_seed_that_would_not_come_back_the_same_is_refused(seed: Any) -> None:
     with pytest.raises(InvalidParameter) as raised:
         mapped(seed=seed)
     assert raised.value.parameter == "seed"
@@ -95,7 +96,7 @@ def test_the_models_own_parameters_pass() -> None:
 
 
 @pytest.mark.parametrize("value", [1, None])
-def test_an_unknown_parameter_is_refused_with_its_near_matches(value: object) -> None:
+def test_an_unknown_parameter_is_refused_with_its_near_matches(value: Any) -> None:
     with pytest.raises(UnknownParameter) as raised:
         mapped(guidance_scal=value)
     assert raised.value.parameter == "guidance_scal"
@@ -124,7 +125,7 @@ def test_an_edits_field_is_unknown_to_a_generation() -> None:
         ("negativePrompt", "negative_prompt", "blur"),
     ],
 )
-def test_a_synonym_is_the_parameter_it_stands_for(synonym: str, name: str, value: object) -> None:
+def test_a_synonym_is_the_parameter_it_stands_for(synonym: str, name: str, value: Any) -> None:
     assert mapped(**{synonym: value}).call.parameters == {"prompt": "a fox", name: value}
 
 
@@ -332,13 +333,13 @@ def test_png_is_not_compressed_with_loss() -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("background", "transparent"), ("response_format", "url"), ("stream", True)]
 )
-def test_what_cannot_be_fulfilled_is_refused_and_named(field: str, value: object) -> None:
+def test_what_cannot_be_fulfilled_is_refused_and_named(field: str, value: Any) -> None:
     with pytest.raises(Unsupported) as raised:
         mapped(**{field: value})
     assert raised.value.parameter == field
 
 
-WITHOUT_EFFECT = {
+WITHOUT_EFFECT: dict[str, Any] = {
     "partial_images": 2,
     "complexity": "low",
     "frame_count": 9,
@@ -349,7 +350,7 @@ WITHOUT_EFFECT = {
 
 @pytest.mark.parametrize("field", WITHOUT_EFFECT)
 def test_what_cannot_be_honoured_is_told_or_in_strict_use_refused(field: str) -> None:
-    wish = {field: WITHOUT_EFFECT[field]}
+    wish: dict[str, Any] = {field: WITHOUT_EFFECT[field]}
     assert ignored(mapped(**wish)) == [field]
     with pytest.raises(Unsupported, match=f"does not support the '{field}' parameter") as raised:
         mapped(strict=True, **wish)
@@ -359,7 +360,7 @@ def test_what_cannot_be_honoured_is_told_or_in_strict_use_refused(field: str) ->
 @pytest.mark.parametrize(
     ("field", "value"), [("user", "u-1"), ("safety_identifier", "s-1"), ("moderation", "low")]
 )
-def test_what_could_change_no_picture_is_told_and_never_refused(field: str, value: str) -> None:
+def test_what_could_change_no_picture_is_told_and_never_refused(field: str, value: Any) -> None:
     assert ignored(mapped(strict=True, **{field: value})) == [field]
 
 
