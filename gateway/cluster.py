@@ -20,7 +20,7 @@ import psutil
 from gateway.http_json import send
 from gateway.ports import free_port, reachable_host, require_free
 from gateway.problems import ClusterFailed, NotRunning, Problem
-from gateway.processes import alive, end, identify, session_members
+from gateway.processes import alive, end_session, identify, session_members
 from gateway.serve_api import ServeApi
 from gateway.state import ClusterRecord, StateFolder
 
@@ -72,12 +72,11 @@ def start(state: StateFolder, *, host: str, port: int, environment: Mapping[str,
     """
     previous = state.cluster()
     if previous is not None:
-        end(_members(previous))
+        _end(previous)
     if previous is None or not previous.serving:
         shutil.rmtree(state.gcs, ignore_errors=True)
     require_free(host, port)
-    shutil.rmtree(state.temporary, ignore_errors=True)
-    state.prepare()
+    state.renew_temporary()
     dashboard_port = free_port(DASHBOARD_PORT)
     command = _command(state, dashboard_port)
     with state.start_log.open("wb") as log:
@@ -94,7 +93,7 @@ def start(state: StateFolder, *, host: str, port: int, environment: Mapping[str,
             record = record.model_copy(update={"serving": previous is not None and previous.serving})
         except BaseException:
             # An interrupt does not reach the other session.
-            end(session_members(starting.pid))
+            end_session(starting.pid)
             raise
     state.record_cluster(record)
     return _cluster(state, record)
@@ -108,25 +107,22 @@ def stop(state: StateFolder, *, forget: bool) -> bool:
     record = state.cluster()
     if record is None:
         return False
-    members = _members(record)
-    end(members)
+    ended = _end(record)
     if forget:
         shutil.rmtree(state.gcs, ignore_errors=True)
         state.record_cluster(None)
     shutil.rmtree(state.temporary, ignore_errors=True)
-    return bool(members)
+    return ended
 
 
 def _cluster(state: StateFolder, record: ClusterRecord) -> Cluster:
     return Cluster(ServeApi(record.dashboard, state.token()), record.host, record.port)
 
 
-def _members(record: ClusterRecord) -> list[psutil.Process]:
-    """The cluster's processes. Without any of its head's the session's number may be another's by now:
-    workers end by themselves when their raylet has gone."""
-    if not any(alive(process) for process in record.head):
-        return []
-    return session_members(record.session)
+def _end(record: ClusterRecord) -> bool:
+    """End the cluster's processes. Without any of its head's the session's number may be another's by
+    now: workers end by themselves when their raylet has gone."""
+    return any(alive(process) for process in record.head) and end_session(record.session)
 
 
 def _command(state: StateFolder, dashboard_port: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -11,8 +12,11 @@ import psutil
 
 from gateway.state import ProcessId
 
-GRACE_SECONDS: Final = 8.0
-"""How long processes have to end by themselves before they are killed."""
+GRACE_SECONDS: Final = 1.0
+"""How long processes have to end by themselves before they are killed. Ray's would wait for each other
+for ten seconds and more, and have nothing to save."""
+KILL_SECONDS: Final = 10.0
+POLL_SECONDS: Final = 0.05
 
 
 def identify(process: psutil.Process) -> ProcessId:
@@ -39,14 +43,33 @@ def session_members(session: int) -> list[psutil.Process]:
     ]
 
 
-def end(members: Iterable[psutil.Process]) -> None:
-    """Ask processes and their descendants to end, and kill those that have not after `GRACE_SECONDS`."""
-    victims = _with_descendants(members)
-    _signal(victims, signal.SIGTERM)
-    _, left = psutil.wait_procs(victims, timeout=GRACE_SECONDS)
-    left = [process for process in left if _lives(process)]
-    _signal(left, signal.SIGKILL)
-    psutil.wait_procs(left, timeout=GRACE_SECONDS)
+def end_session(session: int) -> bool:
+    """End every process of a session and their descendants; say whether there were any.
+
+    They are asked first and killed after `GRACE_SECONDS`; looked for again, because a supervisor
+    among them may have started another one meanwhile.
+    """
+    any_found = False
+    while members := session_members(session):
+        any_found = True
+        victims = _with_descendants(members)
+        _signal(victims, signal.SIGTERM)
+        left = _survivors(victims, GRACE_SECONDS)
+        _signal(left, signal.SIGKILL)
+        if _survivors(left, KILL_SECONDS):
+            break
+    return any_found
+
+
+def _survivors(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still live after this time. One that has ended counts as gone also where nobody
+    collects it, as under the first process of many containers."""
+    deadline = time.monotonic() + seconds
+    while left := [process for process in processes if _lives(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_SECONDS)
+    return left
 
 
 def _with_descendants(members: Iterable[psutil.Process]) -> list[psutil.Process]:

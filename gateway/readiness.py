@@ -80,10 +80,16 @@ def _unready(details: ServeDetails, names: Iterable[str]) -> str | None:
         if application is None:
             return f"the application {name} has not appeared"
         if application.status == "DEPLOY_FAILED":
-            raise DeployFailed(f"{name} could not be deployed: {application.message.strip()[-1500:]}")
+            raise DeployFailed(f"{name} could not be deployed: {_essence(application.message)}")
         if application.status != "RUNNING":
-            return f"the application {name} is {application.status}: {application.message.strip()[-500:]}"
+            return f"the application {name} is {application.status}: {_essence(application.message)}"
     return None
+
+
+def _essence(message: str) -> str:
+    """A message without the traceback in it: its last line says what was wrong."""
+    text = message.strip()
+    return text.rpartition("\n")[2] if "Traceback" in text else text
 
 
 def _until(unready: Callable[[], str | None], seconds: float) -> None:

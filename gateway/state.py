@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -97,18 +98,28 @@ class StateFolder:
         """Make the folders.
 
         Raises:
-            Problem: one cannot be made, or belongs to somebody else.
+            Problem: one cannot be made.
         """
         try:
-            for folder in (self.root, self.start_log.parent, self.schemas, self.temporary):
+            for folder in (self.root, self.start_log.parent, self.schemas):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or str(error)
             hint = f"set {HOME_VARIABLE} to a folder that can be written"
             raise Problem(f"cannot make {error.filename}: {reason}; {hint}") from error
-        status = self.temporary.lstat()
-        if self.temporary.is_symlink() or status.st_uid != os.getuid():
-            raise Problem(f"{self.temporary} belongs to another user; remove it")
+
+    def renew_temporary(self) -> None:
+        """Make Ray's folder anew, empty.
+
+        Raises:
+            Problem: another user's is in the way.
+        """
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        try:
+            # Not with exist_ok: /tmp is everybody's, and a folder found there could be a trap.
+            self.temporary.mkdir(mode=0o700)
+        except OSError as error:
+            raise Problem(f"cannot make {self.temporary}: {error.strerror or error}") from error
 
     def token(self) -> str:
         """The cluster's token; made on first use."""

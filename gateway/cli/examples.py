@@ -1,4 +1,4 @@
-"""What to try after a deployment: a curl line and a few lines of Python that work when pasted."""
+"""What to try after a deployment, ready to be pasted into a shell."""
 
 from __future__ import annotations
 
@@ -26,18 +26,20 @@ It sleeps until its first request, which loads it.{_warning(cluster)}
 
 A picture with curl:
 
-  curl -sS {url}/v1/images/generations \\
-    -H 'Content-Type: application/json' \\
-    -d '{{"model": "{name}", "prompt": "{PROMPT}", "seed": 7}}' \\
-    | {python} -c '{DECODE}'
+curl -sS {url}/v1/images/generations \\
+  -H 'Content-Type: application/json' \\
+  -d '{{"model": "{name}", "prompt": "{PROMPT}", "seed": 7}}' \\
+  | {python} -c '{DECODE}'
 
-A picture with the openai SDK, in {python}:
+A picture with the openai SDK:
 
-  import base64
-  from openai import OpenAI
-  client = OpenAI(base_url="{url}/v1", api_key="none")
-  answer = client.images.generate(model="{name}", prompt="{PROMPT}")
-  open("picture.png", "wb").write(base64.b64decode(answer.data[0].b64_json))
+{python} - <<'END'
+import base64
+from openai import OpenAI
+client = OpenAI(base_url="{url}/v1", api_key="none")
+answer = client.images.generate(model="{name}", prompt="{PROMPT}")
+open("picture.png", "wb").write(base64.b64decode(answer.data[0].b64_json))
+END
 
 Its own parameters:  {url}/schema?model={name}
 """

@@ -32,11 +32,15 @@ def _deployed(control: Control) -> dict[str, str]:
         _, deployed = control.running()
     except Problem:
         return {}
-    return {entry.card.path: entry.name for entry in deployed.models}
+    names: dict[str, str] = {}
+    for entry in deployed.models:
+        before = names.get(entry.card.path)
+        names[entry.card.path] = f"{before}, {entry.name}" if before else entry.name
+    return names
 
 
 def _row(card: ModelCard, deployed: Mapping[str, str]) -> tuple[str, ...]:
     loadable = "yes" if card.loadable else f"not yet: {card.reason}"
     name = deployed.get(card.path)
-    shown = "no" if name is None else "yes" if name == card.name else f"as {name}"
+    shown = "no" if name is None else f"as {name}"
     return card.name, card.family.value, card.format.value, size_text(card.size), loadable, shown, card.path
