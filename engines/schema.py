@@ -293,5 +293,3 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
 def names(specs: Iterable[ParameterSpec], *, required: bool) -> list[str]:
     """Names of the visible parameters that are (or are not) required."""
     return [spec.name for spec in specs if spec.visible and spec.required is required]
-
-

@@ -1,0 +1,232 @@
+"""From a path to a `ModelCard`, by reading headers and configuration files alone.
+
+Nothing is loaded or executed and no hub is asked: a model of 50 GB takes milliseconds. Whatever
+cannot be loaded still gets a card, with the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from engines.card import CheckpointFormat, Component, Family, ModelCard, Part
+from engines.errors import NotLoadable
+from engines.formats import diffusers_folder, families, preset, priors, single_file, weights
+from engines.formats.diffusers_folder import StoredPipeline
+
+DEMO_PATH: Final = Path(__file__).parent / "demo" / "weights"
+DEMO_NAME: Final = "demo"
+DEEPEST: Final = 4
+"""How many folders below its root `find_models` looks."""
+
+
+def detect(path: Path | str, *, name: str | None = None, prior: Path | str | None = None) -> ModelCard:
+    """Tell what lies at ``path``: a diffusers folder or a single weight file.
+
+    ``prior`` is the folder that completes a Kandinsky 2 decoder; without it one is looked for in the
+    decoder's README.md and beside it. Never raises for what it finds: a model that cannot be loaded
+    has ``loadable=False`` and a reason in words.
+    """
+    place = Path(path).expanduser().absolute()
+    card = _unknown(place, name or slug(_given_name(place)))
+    try:
+        if diffusers_folder.is_pipeline(place):
+            return _folder_card(card, place, Path(prior).expanduser() if prior else None)
+        if place.is_file():
+            return _file_card(card, place)
+        raise NotLoadable(card.name, _not_a_model(place))
+    except NotLoadable as error:
+        return card.model_copy(update={"reason": error.reason})
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror or type(error).__name__}"
+        return card.model_copy(update={"reason": reason})
+
+
+def find_models(root: Path | str) -> list[ModelCard]:
+    """Every model at or below ``root``, each under a name of its own, in the order of their paths.
+
+    Looks `DEEPEST` folders deep, not into hidden folders nor into a model's own. Weight files that
+    nothing is known about are left out.
+    """
+    cards: list[ModelCard] = []
+    taken: set[str] = set()
+    for path in _candidates(Path(root).expanduser().absolute(), DEEPEST):
+        card = detect(path)
+        if card.family is Family.UNKNOWN:
+            continue
+        name = _free(card.name, path, taken)
+        taken.add(name)
+        cards.append(card.model_copy(update={"name": name}))
+    return cards
+
+
+def demo_card() -> ModelCard:
+    """The model that comes with the package."""
+    return detect(DEMO_PATH, name=DEMO_NAME)
+
+
+def slug(name: str) -> str:
+    """A model name made of ``name``: lower-case letters, digits, dots, dashes and underscores."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", plain).strip("-._") or "model"
+
+
+def _unknown(path: Path, name: str) -> ModelCard:
+    family = families.family_of_name(path.name, path.parent.name)
+    return ModelCard(
+        name=name,
+        path=str(path),
+        family=family,
+        format=CheckpointFormat.UNKNOWN,
+        part=Part.WHOLE if path.is_dir() else Part.COMPONENT,
+        fingerprint=fingerprint(path),
+    )
+
+
+def _folder_card(unknown: ModelCard, path: Path, prior: Path | None) -> ModelCard:
+    """The card of a diffusers folder, as complete as the first fault in it allows."""
+    card = unknown.model_copy(update={"format": CheckpointFormat.DIFFUSERS_FOLDER})
+    try:
+        stored_class = diffusers_folder.class_of(path)
+        family = families.family_of_class(stored_class)
+        part = families.part_of_class(stored_class)
+        card = card.model_copy(
+            update={
+                "stored_class": stored_class,
+                "family": family,
+                "part": part,
+                "pipeline_class": families.serving_class(stored_class),
+            }
+        )
+        stored = diffusers_folder.open_folder(path)
+        card = _with_components(card, [component.describe() for component in stored.components])
+        card = card.model_copy(update={"preset": preset.read(path)})
+        _refuse_other_tasks(stored)
+        if part is Part.DECODER:
+            card = _completed(card, priors.find(path, family, prior))
+        return card.model_copy(update={"loadable": True})
+    except NotLoadable as error:
+        return card.model_copy(update={"reason": error.reason})
+
+
+def _refuse_other_tasks(stored: StoredPipeline) -> None:
+    name = stored.class_name
+    if families.part_of_class(name) is Part.PRIOR:
+        reason = (
+            "this is a prior alone, which turns a text into image embeddings and draws nothing: "
+            "give the folder of its decoder as the model, with this one beside it or as --prior"
+        )
+        raise NotLoadable(name, reason)
+    task = families.other_task(families.serving_class(name))
+    if task:
+        raise NotLoadable(name, f"{name} is no text-to-image pipeline: it {task}")
+
+
+def _completed(card: ModelCard, prior: Path) -> ModelCard:
+    try:
+        added = [component.describe("prior_") for component in diffusers_folder.open_folder(prior).components]
+    except NotLoadable as error:
+        raise NotLoadable(card.name, f"the prior in {prior.name}: {error.reason}") from error
+    both = hashlib.blake2b((card.fingerprint + fingerprint(prior)).encode(), digest_size=16).hexdigest()
+    card = card.model_copy(update={"prior_path": str(prior), "fingerprint": both})
+    return _with_components(card, [*card.components, *added])
+
+
+def _with_components(card: ModelCard, components: list[Component]) -> ModelCard:
+    return card.model_copy(
+        update={
+            "components": tuple(components),
+            "size": sum(component.size for component in components),
+            "dtype": weights.main_dtype((component.dtype, component.size) for component in components),
+        }
+    )
+
+
+def _file_card(unknown: ModelCard, path: Path) -> ModelCard:
+    stored = weights.read(path)
+    card = unknown.model_copy(update={"format": stored.format, "size": stored.size, "dtype": stored.dtype})
+    found = single_file.recognise(stored)
+    if found is None:
+        reason = "its tensors are not those of a model known here; give a diffusers folder instead"
+        return card.model_copy(update={"reason": reason})
+    component = Component(
+        name=found.component,
+        library="diffusers",
+        class_name=found.class_name,
+        size=stored.size,
+        dtype=stored.dtype,
+    )
+    named = unknown.family if unknown.family is not Family.UNKNOWN else Family.KANDINSKY_2_2
+    return card.model_copy(
+        update={
+            "family": found.family or named,
+            "part": found.part,
+            "components": (component,),
+            "reason": single_file.reason(found, stored.format),
+        }
+    )
+
+
+def _not_a_model(path: Path) -> str:
+    if not path.exists():
+        return "there is no file or folder at this path"
+    files = sorted(entry.name for entry in path.iterdir() if entry.suffix in weights.SUFFIXES)
+    if files:
+        return f"the folder has no {diffusers_folder.INDEX}; it holds the weight files {', '.join(files)}"
+    return f"the folder has no {diffusers_folder.INDEX}, so it is no diffusers pipeline"
+
+
+def fingerprint(path: Path) -> str:
+    """A word that changes when a file of the model does: names, sizes and times of change, hashed."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(_files(path)):
+        status = file.stat()
+        relative = file.relative_to(path).as_posix()
+        digest.update(f"{relative}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    elif diffusers_folder.is_pipeline(path):
+        for folder, below, names in os.walk(path):
+            below[:] = [name for name in below if not name.startswith(".")]
+            yield from (Path(folder, name) for name in names if Path(folder, name).is_file())
+
+
+def _candidates(folder: Path, depth: int) -> Iterator[Path]:
+    """Model folders and weight files at or below a folder; a file is its own candidate."""
+    if folder.is_file() or diffusers_folder.is_pipeline(folder):
+        yield folder
+        return
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_file() and entry.suffix in weights.SUFFIXES:
+            yield entry
+        elif entry.is_dir() and depth:
+            yield from _candidates(entry, depth - 1)
+
+
+def _given_name(path: Path) -> str:
+    """The folder's or file's own name; that of the repository in a hub's cache."""
+    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+        return path.parent.parent.name.rpartition("--")[2]
+    return path.stem if path.suffix in weights.SUFFIXES else path.name
+
+
+def _free(name: str, path: Path, taken: set[str]) -> str:
+    """``name``, or with its folder's name before it, or numbered, whichever is free first."""
+    if name not in taken:
+        return name
+    longer = f"{slug(path.parent.name)}-{name}"
+    numbered = (f"{longer}-{number}" for number in range(2, len(taken) + 3))
+    return next(free for free in (longer, *numbered) if free not in taken)

@@ -1,0 +1,44 @@
+"""One tensor of a weight file, without its values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+WIDTHS: Final = MappingProxyType(
+    {
+        "float64": 8,
+        "float32": 4,
+        "float16": 2,
+        "bfloat16": 2,
+        "float8_e4m3fn": 1,
+        "float8_e5m2": 1,
+        "int64": 8,
+        "int32": 4,
+        "int16": 2,
+        "int8": 1,
+        "uint64": 8,
+        "uint32": 4,
+        "uint16": 2,
+        "uint8": 1,
+        "bool": 1,
+        "complex64": 8,
+        "complex128": 16,
+    }
+)
+"""Bytes of one element, by torch's name of the type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """Shape and element type (torch's name)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * WIDTHS.get(self.dtype, 1)

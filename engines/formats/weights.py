@@ -1,0 +1,79 @@
+"""The tensors of a weight file: names, types and shapes, never their values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from engines.card import CheckpointFormat
+from engines.errors import NotLoadable
+from engines.formats import content, pickle_metadata, safetensors_header
+from engines.formats.tensor import Tensor
+
+SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+_WRAPPERS: Final = ("state_dict", "unet", "model", "module", "params_ema", "ema")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a weight file holds. ``size`` is the bytes of its tensors; ``wrapper`` the key they lay under."""
+
+    format: CheckpointFormat
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    wrapper: str | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(tensor.size for tensor in self.tensors.values())
+
+    @property
+    def dtype(self) -> str | None:
+        """The type of most bytes."""
+        return main_dtype((tensor.dtype, tensor.size) for tensor in self.tensors.values())
+
+
+def main_dtype(sizes: Iterable[tuple[str | None, int]]) -> str | None:
+    """The type that holds most bytes, among those that are known."""
+    counted: Counter[str] = Counter()
+    for dtype, size in sizes:
+        if dtype is not None:
+            counted[dtype] += size
+    return max(counted, key=lambda dtype: (counted[dtype], dtype)) if counted else None
+
+
+def read(path: Path) -> Weights:
+    """List the tensors of a weight file; its content decides the format, not its suffix.
+
+    Raises:
+        NotLoadable: the file is damaged or no weight file at all.
+    """
+    start = content.head(path, 16)
+    if safetensors_header.recognises(start):
+        return Weights(CheckpointFormat.SAFETENSORS_FILE, safetensors_header.read(path))
+    if pickle_metadata.recognises(start):
+        tree = pickle_metadata.read(path)
+        wrapper, tensors = _unwrap(tree)
+        if not tensors:
+            raise NotLoadable(path.name, f"{path.name} holds no tensors")
+        return Weights(CheckpointFormat.PICKLE_FILE, tensors, wrapper)
+    raise NotLoadable(path.name, f"{path.name} is neither a safetensors file nor a PyTorch checkpoint")
+
+
+def _unwrap(tree: object) -> tuple[str | None, dict[str, Tensor]]:
+    """Trainers put the tensors beside their own state, under one of a few keys."""
+    if not isinstance(tree, dict):
+        return None, {}
+    for wrapper in _WRAPPERS:
+        inner = tree.get(wrapper)
+        if isinstance(inner, dict):
+            tensors = _tensors(inner)
+            if tensors:
+                return wrapper, tensors
+    return None, _tensors(tree)
+
+
+def _tensors(tree: Mapping[object, object]) -> dict[str, Tensor]:
+    return {key: value for key, value in tree.items() if isinstance(key, str) and isinstance(value, Tensor)}
