@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -87,15 +88,16 @@ def diversity(pictures: npt.NDArray[np.uint8]) -> float:
 
 def contact_sheet(pipeline: Any, path: Path) -> None:
     """Writes 16 pictures, one seed each and none picked, with their prompts."""
-    step, caption = 2 * SIZE + 8, 14
+    side, caption = SIZE * 5 // 4, 42
+    step = side + 6
     sheet = Image.new("RGB", (4 * step, 4 * (step + caption)), "white")
     pen = ImageDraw.Draw(sheet)
     for at, prompt in enumerate(SHEET):
-        x, y = (at % 4) * step + 4, (at // 4) * (step + caption) + 4
+        x, y = (at % 4) * step + 3, (at // 4) * (step + caption) + 3
         picture = Image.fromarray(draw(pipeline, prompt, at + 1))
-        sheet.paste(picture.resize((2 * SIZE, 2 * SIZE), Image.Resampling.LANCZOS), (x, y))
-        pen.text((x, y + 2 * SIZE + 1), prompt[:46], fill="black")
-    sheet.quantize(256).save(path, optimize=True)
+        sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (x, y))
+        pen.text((x, y + side + 1), fill(prompt, 26), fill="black")
+    sheet.save(path, optimize=True)
 
 
 def load_or_train_judge(path: Path | None, steps: int) -> judging.Judge:

@@ -21,7 +21,7 @@ TUNING = Settings("decoder", learning_rate=1.6e-3, average=0.997, warm_up=40, we
 
 def as_tensor(pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
     """Returns pictures (count, height, width, 3) as a tensor (count, 3, height, width) from -1 to 1."""
-    tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+    tensor = torch.tensor(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1)
     return tensor.contiguous(memory_format=torch.channels_last)
 
 

@@ -19,7 +19,7 @@ from engines.demo.painting import paint
 from engines.demo.scenes import Scene, sample_scene
 from engines.demo.vocabulary import GENERAL_WORDS
 
-FIRST = 1200
+FIRST = 400
 FRESH = 4
 CAPACITY = 12_000
 EMPTY_PROMPT_SHARE = 0.04

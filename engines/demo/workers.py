@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +73,16 @@ def join(rank: int, count: int, meeting: Path) -> Worker:
 
 @dataclass(slots=True)
 class Clock:
-    """Counts the training time of one stage, across restarts; ``budget`` and ``spent`` are in seconds."""
+    """Counts the training time of one stage from the first tick on, across restarts; all in seconds."""
 
     budget: float
     spent: float = 0.0
-    _last: float = field(default_factory=time.monotonic)
+    _last: float | None = None
 
     def tick(self, worker: Worker) -> float:
         """Returns the share of the budget that is used up (0 to 1), the same one in every process."""
         now = time.monotonic()
-        self.spent += now - self._last
+        self.spent += now - (now if self._last is None else self._last)
         self._last = now
         share = torch.tensor([self.spent / self.budget])
         if worker.count > 1:
