@@ -1,0 +1,49 @@
+"""Which pipeline classes share a loaded model's components: one for every way of calling it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from engines.card import Family, ModelCard
+from engines.schema import Method
+
+_KANDINSKY_2: Final = (Family.KANDINSKY_2_1, Family.KANDINSKY_2_2)
+_INPAINTING_CHANNELS: Final = 9
+
+
+def task_classes(card: ModelCard) -> dict[Method, Any]:
+    """The diffusers classes to serve a model with, by method; ``__call__`` first.
+
+    Source: the mappings of ``AutoPipelineForImage2Image`` and ``AutoPipelineForInpainting``. A
+    Kandinsky 2 inpaints only with a UNet that was made for it (nine input channels).
+    """
+    import diffusers
+    from diffusers.pipelines import auto_pipeline
+
+    name = card.pipeline_class or ""
+    main = getattr(diffusers, name)
+    classes: dict[Method, Any] = {"__call__": main}
+    key = next(
+        (key for key, found in auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.items() if found is main), None
+    )
+    if key is None:
+        return classes
+    image_to_image = auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING.get(key)
+    inpaint = auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING.get(key)
+    if image_to_image is not None:
+        classes["image_to_image"] = image_to_image
+    if inpaint is not None and _can_inpaint(card):
+        classes["inpaint"] = inpaint
+    return classes
+
+
+def _can_inpaint(card: ModelCard) -> bool:
+    if card.family not in _KANDINSKY_2:
+        return True
+    try:
+        config = json.loads((Path(card.path) / "unet" / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("in_channels") == _INPAINTING_CHANNELS

@@ -1,0 +1,57 @@
+"""A guard against tokenizers that load as empty ones, with which pictures would ignore their prompts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from engines.card import ModelCard
+from engines.errors import LoadFailed
+
+_VOCABULARIES: Final = (
+    ("tokenizer.json",),
+    ("vocab.json", "merges.txt"),
+    ("spiece.model",),
+    ("sentencepiece.bpe.model",),
+    ("tokenizer.model",),
+    ("vocab.txt",),
+)
+_LEAST_SHARE: Final = 0.5
+"""The least share of the text encoder's vocabulary that a real tokenizer has."""
+
+
+def check_tokenizers(card: ModelCard, components: dict[str, Any]) -> None:
+    """Refuse a tokenizer without its vocabulary.
+
+    transformers 5 makes an empty tokenizer, in silence, of a folder whose vocabulary files are missing.
+
+    Raises:
+        LoadFailed: naming the folder and the files it needs.
+    """
+    for name, component in components.items():
+        if "tokenizer" not in name or component is None:
+            continue
+        folder = _folder(card, name)
+        if not any(all((folder / file).is_file() for file in files) for files in _VOCABULARIES):
+            wanted = ", or ".join(" + ".join(files) for files in _VOCABULARIES)
+            raise LoadFailed(card.name, f"{name}/ has no vocabulary; it needs one of: {wanted}")
+        _check_length(card, name, component, components.get(name.replace("tokenizer", "text_encoder")))
+
+
+def _folder(card: ModelCard, name: str) -> Path:
+    own = Path(card.path) / name
+    if own.is_dir() or card.prior_path is None:
+        return own
+    return Path(card.prior_path) / name.removeprefix("prior_")
+
+
+def _check_length(card: ModelCard, name: str, tokenizer: Any, encoder: Any) -> None:
+    inner = getattr(tokenizer, "tokenizer", tokenizer)
+    config = getattr(encoder, "config", None)
+    expected = getattr(config, "vocab_size", None) or getattr(
+        getattr(config, "text_config", None), "vocab_size", None
+    )
+    if isinstance(expected, int) and len(inner) < _LEAST_SHARE * expected:
+        raise LoadFailed(
+            card.name, f"{name}/ knows {len(inner)} tokens where its text encoder expects {expected}"
+        )
