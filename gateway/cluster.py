@@ -86,6 +86,8 @@ def start(state: StateFolder, *, host: str, port: int, environment: Mapping[str,
             stdout=log,
             stderr=subprocess.STDOUT,
             env=_environment(state, environment),
+            # Not the folder of whoever happens to call: it may go away, and hold files of any name.
+            cwd=state.root,
             start_new_session=True,
         )
         try:
@@ -140,7 +142,16 @@ def _command(state: StateFolder, dashboard_port: int) -> list[str]:
         "temp-dir": state.temporary,
     }
     given = [f"--{name}={value}" for name, value in options.items()]
-    return [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--disable-usage-stats", *given]
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--disable-usage-stats",
+        *given,
+    ]
 
 
 def _environment(state: StateFolder, environment: Mapping[str, str]) -> dict[str, str]:
