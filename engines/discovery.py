@@ -181,13 +181,12 @@ def _without_substitute(parameters: list[ParameterSpec]) -> set[str]:
 
     ``prompt`` may be ``None`` where ``prompt_embeds`` is given; no request can give that.
     """
-    hidden = {spec.name for spec in parameters if not spec.visible}
+    hidden = [spec.name for spec in parameters if not spec.visible]
     first = next((spec for spec in parameters if spec.visible), None)
-    return {
-        spec.name
-        for spec in parameters
-        if spec.visible and spec.default is None and spec is first and f"{spec.name}_embeds" in hidden
-    }
+    if first is None or first.default is not None:
+        return set()
+    replaceable = any(name.startswith(f"{first.name}_embeds") for name in hidden)
+    return {first.name} if replaceable else set()
 
 
 def _bounded(spec: ParameterSpec, rule: SizeRule, max_images: int) -> ParameterSpec:

@@ -144,7 +144,8 @@ def _build(kind: Any, card: ModelCard, components: dict[str, Any]) -> Any:
 def _shared(card: ModelCard, method: Method, kind: Any, main: Any) -> Any | None:
     """Another pipeline around the same components; a model that has none for it simply lacks the method."""
     try:
-        return kind.from_pipe(main)
+        # Without a dtype, `from_pipe` would turn the shared components into float32.
+        return kind.from_pipe(main, dtype=main.dtype)
     except (ValueError, TypeError, AttributeError) as error:
         _logger.warning("%s has no %s: %s", card.name, method, error)
         return None

@@ -42,7 +42,7 @@ def _neighbour(decoder: Path, family: Family, wanted: str | None) -> Path:
         reason = f"several priors lie beside this {family.value} decoder ({names}): choose one with --prior"
         raise NotLoadable(decoder.name, reason)
     reason = (
-        f"this is the decoder of {family.value} alone, which draws from image embeddings and takes no prompt: "
+        f"this is the decoder of {family.value} alone, which draws from image embeddings, not a prompt: "
         "put the folder of its prior beside it, or give it with --prior"
     )
     raise NotLoadable(decoder.name, reason)
