@@ -18,6 +18,7 @@ from gateway.descriptions import Description
 from gateway.order import Order, card_of, entry_of
 from gateway.problems import ClusterFailed, NotRunning, Problem
 from gateway.registry import ModelEntry
+from gateway.rollout import roll_out
 from gateway.settings import Settings, from_environment
 from gateway.state import Deployed, StateFolder
 
@@ -80,22 +81,16 @@ class Control:
                 entry = entry_of(order, card, schema, deployed)
                 return deployments.with_model(deployed, entry)
 
-            deployed = self._change(target, change)
-        with self._report.step(f"Deploying {card.name}"):
-            readiness.wait_for_applications(
-                target, [deployments.GATEWAY_APPLICATION, deployments.application_name(card.name)]
-            )
-            readiness.wait_for_gateway(target, [entry.name for entry in deployed.models])
+            with self._report.step(f"Deploying {card.name}"):
+                deployed = self._change(target, change)
         return target, next(entry for entry in deployed.models if entry.name == card.name)
 
     def start(self) -> tuple[Cluster, Deployed]:
         """Start the service with what it served last, if it does not run."""
         with self._changing():
             target = self._ensure()
-            deployed = self._change(target, lambda deployed: deployed)
-        with self._report.step("Starting the gateway"):
-            readiness.wait_for_applications(target, [deployments.GATEWAY_APPLICATION])
-            readiness.wait_for_gateway(target, [entry.name for entry in deployed.models])
+            with self._report.step("Starting the gateway"):
+                deployed = self._change(target, lambda deployed: deployed)
         return target, deployed
 
     def undeploy(self, name: str) -> None:
@@ -197,21 +192,24 @@ class Control:
         if options is not None and (options.host, options.port) != (started.host, started.port):
             # Serve keeps its address for life.
             deployed = deployments.read(details) or Deployed()
-            config = deployments.compose(deployed, details, started)
             started.api.shut_down()
-            started.api.put(config)
+            roll_out(started, Deployed(settings=deployed.settings), deployed)
 
     def _change(self, target: Cluster, change: Callable[[Deployed], Deployed]) -> Deployed:
-        """Read what is deployed, edit it, put it back."""
-        details = target.api.details()
-        deployed = deployments.read(details)
-        if deployed is None:
-            deployed = Deployed() if target.borrowed else self._state.remembered()
-        deployed = change(deployed.model_copy(update={"settings": self._settings(deployed.settings, target)}))
-        target.api.put(deployments.compose(deployed, details, target))
+        """Read what is deployed, edit it, put it back, and wait until it answers."""
+        before = deployments.read(target.api.details())
+        wanted = before
+        if before is None:
+            before = Deployed()
+            wanted = before if target.borrowed else self._state.remembered()
+        assert wanted is not None
+        settings = self._settings(wanted.settings, target)
+        before = before.model_copy(update={"settings": settings})
+        after = change(wanted.model_copy(update={"settings": settings}))
+        roll_out(target, before, after)
         if not target.borrowed:
             self._note_serving()
-        return deployed
+        return after
 
     def _note_serving(self) -> None:
         record = self._state.cluster()

@@ -46,13 +46,23 @@ def read(details: ServeDetails) -> Deployed | None:
         raise Problem("what is deployed was deployed by another version; stop it first") from error
 
 
-def compose(deployed: Deployed, details: ServeDetails, cluster: Cluster) -> dict[str, Any]:
+def compose(
+    deployed: Deployed,
+    details: ServeDetails,
+    cluster: Cluster,
+    *,
+    engines: Iterable[ModelEntry] | None = None,
+) -> dict[str, Any]:
     """The configuration that makes a cluster serve exactly ``deployed``, beside what is not ours.
+
+    ``engines`` are the models that have an application, where they are not those that are listed: a
+    model is listed when its application is there, because the gateway asks Serve for it at once.
 
     Raises:
         DeployFailed: somebody else's application has a name that is needed.
     """
-    ours = [_gateway(deployed), *(_engine(entry) for entry in deployed.models)]
+    running = deployed.models if engines is None else engines
+    ours = [_gateway(deployed), *(_engine(entry) for entry in running)]
     if cluster.runtime_env is not None:
         ours = [application | {"runtime_env": cluster.runtime_env} for application in ours]
     others = foreign(details)

@@ -11,7 +11,7 @@ from gateway.cluster import Cluster
 from gateway.deployments import application_name
 from gateway.http_json import send
 from gateway.problems import DeployFailed, NotRunning
-from gateway.serve_api import ServeDetails
+from gateway.serve_api import Application, ServeDetails
 
 DEPLOY_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.1
@@ -80,16 +80,17 @@ def _unready(details: ServeDetails, names: Iterable[str]) -> str | None:
         if application is None:
             return f"the application {name} has not appeared"
         if application.status == "DEPLOY_FAILED":
-            raise DeployFailed(f"{name} could not be deployed: {_essence(application.message)}")
+            raise DeployFailed(f"{name} could not be deployed: {_reason(application)}")
         if application.status != "RUNNING":
-            return f"the application {name} is {application.status}: {_essence(application.message)}"
+            return f"the application {name} is {application.status}: {_reason(application)}"
     return None
 
 
-def _essence(message: str) -> str:
-    """A message without the traceback in it: its last line says what was wrong."""
-    text = message.strip()
-    return text.rpartition("\n")[2] if "Traceback" in text else text
+def _reason(application: Application) -> str:
+    """What Serve says of an application and its deployments; of a traceback the last line."""
+    said = [application.message, *(deployment.message for deployment in application.deployments.values())]
+    texts = (text.strip() for text in said)
+    return " ".join(text.rpartition("\n")[2] if "Traceback" in text else text for text in texts if text)
 
 
 def _until(unready: Callable[[], str | None], seconds: float) -> None:

@@ -30,13 +30,21 @@ class HttpOptions(_Part):
     port: int | None = None
 
 
+class DeploymentDetails(_Part):
+    """A deployment of an application."""
+
+    status: str = ""
+    message: str = ""
+
+
 class Application(_Part):
-    """An application as Serve knows it. ``status`` is Serve's word, ``config`` what it was deployed with."""
+    """An application as Serve knows it. ``status`` and ``source`` are Serve's words."""
 
     status: str
     message: str = ""
     source: str = ""
     deployed_app_config: dict[str, Any] | None = None
+    deployments: dict[str, DeploymentDetails] = {}
 
 
 class ServeDetails(_Part):
