@@ -24,7 +24,9 @@ ROUNDS = 7
 def main() -> None:
     client = httpx2.Client(base_url=sys.argv[1] if len(sys.argv) > 1 else BASE_URL, timeout=300)
     cold(client)
-    native = median(lambda seed: post(client, "/kandinsky-demo/v1/generate", {"prompt": PROMPT, "seed": seed}))
+    native = median(
+        lambda seed: post(client, "/kandinsky-demo/v1/generate", {"prompt": PROMPT, "seed": seed})
+    )
     openai = median(
         lambda seed: post(client, "/v1/images/generations", {"model": "demo", "prompt": PROMPT, "seed": seed})
     )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from engines.calls import EngineOptions, LoadPhase, LoadProgress
-from engines.card import Component, ModelCard
+from engines.card import ModelCard
 from engines.devices import Placement, choose, cpu_threads
-from engines.errors import EngineError, LoadFailed
+from engines.errors import LoadFailed, NotLoadable
+from engines.formats.diffusers_folder import StoredComponent, open_folder
 from engines.schema import Method
 from engines.tasks import task_classes
 from engines.tokenizers import check_tokenizers
@@ -45,7 +48,7 @@ class LoadedModel:
 
 
 def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel:
-    """Load a model component by component, reporting the bytes read after each.
+    """Load a model component by component, reporting the bytes read before and after each.
 
     Nothing is fetched from anywhere and no code of the checkpoint runs.
 
@@ -55,117 +58,150 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
     if not card.loadable:
         raise LoadFailed(card.name, card.reason or "it cannot be loaded by this version")
     started = time.monotonic()
-    with _translated(card):
+    with _translated(card, "importing torch and diffusers"):
         import torch
 
+        _quieten()
         placement = choose(card, options)
-        _logger.info("%s: %s, because %s", card.name, placement.device, placement.device_reason)
-        _logger.info("%s: %s, because %s", card.name, placement.dtype, placement.dtype_reason)
+        classes = task_classes(card)
         if placement.device == "cpu":
             torch.set_num_threads(cpu_threads(options))
-        components = dict(_components(card, getattr(torch, placement.dtype), report))
-        check_tokenizers(card, components)
-        pipelines = _pipelines(card, components, placement.device)
+    _logger.info("%s: %s, because %s", card.name, placement.device, placement.device_reason)
+    _logger.info("%s: %s, because %s", card.name, placement.dtype, placement.dtype_reason)
+    components = _components(card, placement, report)
+    check_tokenizers(card, components)
+    with _translated(card, "putting the pipeline together"):
+        pipelines = _pipelines(card, classes, components)
     return LoadedModel(card, pipelines, placement, time.monotonic() - started)
 
 
-def _components(card: ModelCard, dtype: Any, report: Report) -> Iterator[tuple[str, Any]]:
-    """Load every component from its folder, the largest last read being reported as it comes."""
+def _quieten() -> None:
+    """A log file is no place for progress bars; a component's progress is reported instead."""
+    for library in ("diffusers.utils.logging", "transformers.utils.logging"):
+        importlib.import_module(library).disable_progress_bar()
+
+
+def _components(card: ModelCard, placement: Placement, report: Report) -> dict[str, Any]:
+    """Load every component and move it to the device before the next: the host holds one at a time."""
+    with _translated(card, "reading the folder"):
+        stored = _stored(card)
+    loaded: dict[str, Any] = {}
     read = 0
     for component in card.components:
         report(_progress(card, component.name, read))
-        yield component.name, _component(card, component, dtype)
+        with _translated(card, f"the component {component.name}"):
+            loaded[component.name] = _load_component(stored[component.name], placement)
         read += component.size
     report(_progress(card, None, read))
+    return loaded
 
 
 def _progress(card: ModelCard, component: str | None, read: int) -> LoadProgress:
-    return LoadProgress(
-        phase=LoadPhase.LOADING, component=component, bytes_read=min(read, card.size), bytes_total=card.size
-    )
+    return LoadProgress(phase=LoadPhase.LOADING, component=component, bytes_read=read, bytes_total=card.size)
 
 
-def _component(card: ModelCard, component: Component, dtype: Any) -> Any:
-    folder = _folder(card, component.name)
-    kind = _class_of(component)
+def _stored(card: ModelCard) -> dict[str, StoredComponent]:
+    """What lies in the model's folder, and in that of its prior, by the names of the card."""
+    found = {component.name: component for component in open_folder(Path(card.path)).components}
+    if card.prior_path is not None:
+        for component in open_folder(Path(card.prior_path)).components:
+            found[f"prior_{component.name}"] = component
+    missing = [component.name for component in card.components if component.name not in found]
+    if missing:
+        raise NotLoadable(card.name, f"its components have changed since it was deployed: no {missing[0]}")
+    return found
+
+
+def _load_component(stored: StoredComponent, placement: Placement) -> Any:
+    import torch
+
     arguments: dict[str, Any] = {"local_files_only": True}
-    if component.size:
-        arguments["dtype"] = dtype
-        variant = _variant(folder)
-        if variant is not None:
-            arguments["variant"] = variant
-    loaded = kind.from_pretrained(str(folder), **arguments)
-    return loaded.eval() if hasattr(loaded, "eval") else loaded
+    if stored.weights is not None:
+        # The file's own dtype, where it is also the one to compute in, is mapped and not copied.
+        arguments["dtype"] = getattr(torch, placement.dtype)
+        # The files that detection has measured, and no others that may lie beside them.
+        arguments["use_safetensors"] = not stored.weights.pickled
+        if stored.weights.variant is not None:
+            arguments["variant"] = stored.weights.variant
+    component = _class_of(stored).from_pretrained(str(stored.folder), **arguments)
+    if isinstance(component, torch.nn.Module):
+        component = component.eval().to(placement.device)
+    return component
 
 
-def _folder(card: ModelCard, name: str) -> Path:
-    if card.prior_path is not None and name.startswith("prior_"):
-        return Path(card.prior_path) / name.removeprefix("prior_")
-    return Path(card.path) / name
-
-
-def _class_of(component: Component) -> Any:
+def _class_of(stored: StoredComponent) -> Any:
     """The component's class; ``library`` is diffusers, transformers or a pipeline module of diffusers."""
-    if component.library in ("diffusers", "transformers"):
-        return getattr(importlib.import_module(component.library), component.class_name)
-    module = importlib.import_module(f"diffusers.pipelines.{component.library}")
-    return getattr(module, component.class_name)
+    own = stored.library in ("diffusers", "transformers")
+    module = importlib.import_module(stored.library if own else f"diffusers.pipelines.{stored.library}")
+    found = getattr(module, stored.class_name, None)
+    if found is None:
+        raise NotLoadable(stored.name, f"the installed {stored.library} has no {stored.class_name}")
+    return found
 
 
-def _variant(folder: Path) -> str | None:
-    """``fp16`` for a folder that holds only ``….fp16.safetensors`` files."""
-    files = [path.name for path in folder.glob("*.safetensors")] or [
-        path.name for path in folder.glob("*.bin")
-    ]
-    variants = {parts[-2] for name in files if len(parts := name.split(".")) > 2}
-    plain = any(len(name.split(".")) == 2 for name in files)
-    return None if plain or not variants else sorted(variants)[0]
-
-
-def _pipelines(card: ModelCard, components: dict[str, Any], device: str) -> dict[Method, Any]:
-    classes = task_classes(card)
-    main = _build(classes["__call__"], card, components).to(device)
-    pipelines: dict[Method, Any] = {"__call__": main}
+def _pipelines(
+    card: ModelCard, classes: Mapping[Method, Any], components: dict[str, Any]
+) -> dict[Method, Any]:
+    options = open_folder(Path(card.path)).options
+    pipelines: dict[Method, Any] = {}
     for method, kind in classes.items():
-        if method != "__call__":
-            shared = _shared(card, method, kind, main)
-            if shared is not None:
-                pipelines[method] = shared
-    for pipeline in pipelines.values():
-        pipeline.set_progress_bar_config(disable=True)
+        arguments = _arguments(kind, components | options)
+        missing = [name for name in _required(kind) if name not in arguments]
+        if missing and method == "__call__":
+            raise NotLoadable(
+                card.name, f"{kind.__name__} needs {', '.join(missing)}, which the folder lacks"
+            )
+        if missing:
+            _logger.info("%s has no %s: it lacks %s", card.name, method, ", ".join(missing))
+            continue
+        pipelines[method] = kind(**arguments)
+        pipelines[method].set_progress_bar_config(disable=True)
     return pipelines
 
 
-def _build(kind: Any, card: ModelCard, components: dict[str, Any]) -> Any:
-    """Make the pipeline through ``from_pretrained``, which reads its own settings beside the components."""
-    return kind.from_pretrained(card.path, local_files_only=True, **components)
+def _arguments(kind: Any, available: dict[str, Any]) -> dict[str, Any]:
+    """What a pipeline class takes of the components and options there are.
+
+    Its constructor is called rather than its ``from_pretrained``: that one would load the prior
+    named in a decoder's README.md from the hub, and make a second copy of a prior that is here.
+    """
+    accepted = inspect.signature(kind.__init__).parameters
+    optional = {name: None for name in kind._optional_components if name in accepted}
+    return optional | {name: value for name, value in available.items() if name in accepted}
 
 
-def _shared(card: ModelCard, method: Method, kind: Any, main: Any) -> Any | None:
-    """Another pipeline around the same components; a model that has none for it simply lacks the method."""
-    try:
-        # Without a dtype, `from_pipe` would turn the shared components into float32.
-        return kind.from_pipe(main, dtype=main.dtype)
-    except (ValueError, TypeError, AttributeError) as error:
-        _logger.warning("%s has no %s: %s", card.name, method, error)
-        return None
+def _required(kind: Any) -> list[str]:
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    return [
+        each.name for each in parameters if each.default is each.empty and each.kind is not each.VAR_KEYWORD
+    ]
+
+
+_ABSOLUTE_PATH: Final = re.compile(r"(?<![\w/])(?:[A-Za-z]:)?(?:[\\/][\w.@+-]+){2,}[\\/]?")
 
 
 @contextmanager
-def _translated(card: ModelCard) -> Iterator[None]:
-    """Turn what diffusers, transformers, safetensors, torch and the disk raise into a reason in words."""
+def _translated(card: ModelCard, doing: str) -> Iterator[None]:
+    """Turn what diffusers, transformers, safetensors, torch and the disk raise into a reason in words.
+
+    Raises:
+        LoadFailed: what was being done, and the first line of the failure without paths.
+    """
     try:
         yield
-    except EngineError:
+    except LoadFailed:
         raise
+    except NotLoadable as error:
+        raise LoadFailed(card.name, error.reason) from error
     except Exception as error:  # four libraries without a common root
-        raise LoadFailed(card.name, _reason(card, error)) from error
+        raise LoadFailed(card.name, f"{doing}: {_words(card, error)}"[:500]) from error
 
 
-def _reason(card: ModelCard, error: Exception) -> str:
+def _words(card: ModelCard, error: Exception) -> str:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"not enough memory for its {card.size / 2**30:.1f} GiB of weights"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    for path in (card.path, card.prior_path):
-        if path is not None:
-            text = text.replace(path, Path(path).name)
-    return f"{type(error).__name__}: {text}"[:500]
+    text = _ABSOLUTE_PATH.sub("…", lines[0]) if lines else "no further words"
+    return f"{type(error).__name__}: {text}"

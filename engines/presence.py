@@ -10,13 +10,10 @@ The base class has no public path in Ray 2.60; it is the only private import of 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
-
-_logger = logging.getLogger(__name__)
 
 Listener = Callable[[str, frozenset[str]], None]
 
@@ -38,7 +35,8 @@ def listen(listener: Listener) -> Callable[[], None]:
     return lambda: _listeners.remove(listener)
 
 
-def _publish(application: str, replicas: frozenset[str]) -> None:
+def publish(application: str, replicas: frozenset[str]) -> None:
+    """Write down which replicas run, and tell the listeners if that is news."""
     if _running.get(application, frozenset()) == replicas:
         return
     _running[application] = replicas
@@ -58,5 +56,9 @@ class PresenceRouter(PowerOfTwoChoicesRequestRouter):
         self._record()
 
     def _record(self) -> None:
+        # Serve sends this class by value, with globals of its own; the import finds the one module
+        # that the rest of the process reads.
+        from engines import presence
+
         replicas = frozenset(replica.unique_id for replica in self.curr_replicas)
-        _publish(self._deployment_id.app_name, replicas)
+        presence.publish(self._deployment_id.app_name, replicas)

@@ -208,9 +208,13 @@ def _encode_one(image: Any, seed: int, call: EngineCall) -> EncodedImage:
     )
 
 
-def build_app(args: EngineArgs) -> serve.Application:
-    """The Serve application of one model (the ``import_path`` of its deployment)."""
-    options = args.options
+def build_app(args: dict[str, Any]) -> serve.Application:
+    """The Serve application of one model (the ``import_path`` of its deployment).
+
+    ``args`` are `EngineArgs` as JSON.
+    """
+    engine_args = EngineArgs.model_validate(args)
+    options = engine_args.options
     # Any: Ray types `serve.deployment` as a bare decorator.
     deployment: Any = serve.deployment(
         Engine,
@@ -245,7 +249,7 @@ def build_app(args: EngineArgs) -> serve.Application:
             "max_backoff_s": 0.02,
         },
     )
-    application: serve.Application = deployment.bind(args)
+    application: serve.Application = deployment.bind(engine_args)
     return application
 
 

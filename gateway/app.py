@@ -25,15 +25,15 @@ from gateway.service import Service
 DISTRIBUTION = "kandinsky-gateway"
 
 
-def create_app(service: Service) -> FastAPI:
-    """Assemble the application around a service."""
+def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
+    """Assemble the application around a service; ``proxied`` says that it runs behind Serve's proxy."""
     app = FastAPI(
         title="Kandinsky gateway",
         version=version(DISTRIBUTION),
         description="Image models behind OpenAI's images API, and behind their own parameters.",
     )
     app.state.service = service
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, proxied=proxied)
     app.add_exception_handler(EngineError, _on_engine_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)

@@ -165,6 +165,8 @@ def _environment(state: StateFolder, environment: Mapping[str, str]) -> dict[str
         "RAY_gcs_storage_path": str(state.gcs),
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+        # Ray lets its workers yield to everything else on the machine (nice 15); engines are why it runs.
+        "RAY_worker_niceness": "0",
     }
 
 

@@ -5,8 +5,8 @@ Every change of the cluster or of its configuration happens under the state fold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final, Protocol
 
 from pydantic import ValidationError
@@ -71,7 +71,7 @@ class Control:
             Problem: it cannot be done, in words.
         """
         card = card_of(order)
-        with self._changing():
+        with self._changing(), self._no_empty_cluster_left():
             description = Description(card, self._state.schemas)
             target = self._ensure()
             with self._report.step(f"Reading the parameters of {card.name}"):
@@ -146,6 +146,17 @@ class Control:
     def _changing(self) -> AbstractContextManager[None]:
         self._state.prepare()
         return self._state.locked(lambda: self._report.say("Another command is at work; waiting for it."))
+
+    @contextmanager
+    def _no_empty_cluster_left(self) -> Iterator[None]:
+        """End a cluster that was started for nothing."""
+        try:
+            yield
+        except BaseException:
+            record = self._state.cluster()
+            if record is not None and not record.serving:
+                cluster.stop(self._state, forget=True)
+            raise
 
     def _borrowed(self) -> Cluster:
         return borrowed.find(

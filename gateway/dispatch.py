@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
 
 from engines import presence
 from engines.calls import EngineCall, EngineResult, LoadProgress
@@ -25,7 +25,9 @@ class ServeEngine:
     def __init__(self, model: str) -> None:
         self._model = model
         self._application = application_name(model)
-        handle = serve.get_deployment_handle(DEPLOYMENT, self._application)
+        # Made directly: `serve.get_deployment_handle` refuses a deployment that is still being built,
+        # which a model's is when the gateway first hears of it.
+        handle: DeploymentHandle[Any] = DeploymentHandle(DEPLOYMENT, self._application)
         # Asking for options starts the handle's router, which tells `presence` within milliseconds.
         self._generate = handle.options(method_name="generate")
         # Any: Ray types the answer of a streaming handle as either kind of response.

@@ -28,7 +28,7 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> Any:
         """Called by Serve after the constructor."""
-        return create_app(self._service)
+        return create_app(self._service, proxied=True)
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Take over models and settings (a `GatewayConfig` as JSON)."""

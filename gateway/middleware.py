@@ -8,7 +8,7 @@ import secrets
 import time
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.answers import failure
@@ -22,17 +22,23 @@ request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 
 
 class RequestContext:
-    """Pure ASGI middleware: puts OpenAI's headers on every answer, failing ones included."""
+    """Pure ASGI middleware: puts OpenAI's headers on every answer, failing ones included.
 
-    def __init__(self, app: ASGIApp) -> None:
+    ``proxied`` is true behind Serve's proxy, which gives every request its ``x-request-id`` and puts
+    it on the answer itself.
+    """
+
+    def __init__(self, app: ASGIApp, *, proxied: bool = False) -> None:
         self._app = app
+        self._proxied = proxied
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        identity = f"req_{secrets.token_hex(16)}"
+        given = Headers(scope=scope).get("x-request-id") if self._proxied else None
+        identity = given or f"req_{secrets.token_hex(16)}"
         token = request_id.set(identity)
         answered = False
 
@@ -41,7 +47,8 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 answered = True
                 headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = identity
+                if given is None:
+                    headers["x-request-id"] = identity
                 headers["openai-processing-ms"] = str(round(1000 * (time.perf_counter() - started)))
                 headers["openai-version"] = API_VERSION
             await send(message)

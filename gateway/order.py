@@ -39,12 +39,13 @@ class Order:
 
 
 def card_of(order: Order) -> ModelCard:
-    """Look at the model.
+    """Look at the model, and at everything in the order that can be judged without the service.
 
     Raises:
-        NotDeployable: with what it needs.
+        NotDeployable: with what the model needs, or the option that does not fit.
         Problem: the name cannot be one.
     """
+    _options(order, None)
     for name in filter(None, (order.name, *order.aliases)):
         if name != ANY and not NAME.fullmatch(name):
             raise Problem(
@@ -54,6 +55,8 @@ def card_of(order: Order) -> ModelCard:
     if order.path is None:
         card = demo_card()
         card = card.model_copy(update={"name": order.name or card.name})
+    elif not order.path.exists():
+        raise NotDeployable(f"there is no file or folder at {order.path}")
     else:
         card = detect(order.path, name=order.name, prior=order.prior)
     if not card.loadable:

@@ -123,7 +123,7 @@ async def test_leaving_engine_is_asked_again_until_its_successor_answers() -> No
 
 
 async def test_engine_that_dies_again_and_again_counts_as_failed() -> None:
-    life = lifecycle(DrivenEngine(*([EngineLost("m")] for _ in range(3))))
+    life = lifecycle(DrivenEngine([EngineLost("m")], [EngineLost("m")], [EngineLost("m")]))
     with pytest.raises(LoadFailed, match="was lost"):
         await life.ensure_ready(5)
 
@@ -149,8 +149,8 @@ async def test_model_is_busy_while_it_works() -> None:
     life = lifecycle(DrivenEngine([READY]))
     await life.ensure_ready(5)
     with life.working():
-        assert life.status.state is State.BUSY
-        assert life.status.active_requests == 1
+        busy = life.status
+    assert (busy.state, busy.active_requests) == (State.BUSY, 1)
     assert life.status.state is State.READY
 
 
