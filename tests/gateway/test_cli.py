@@ -1,0 +1,86 @@
+"""The command line as its user sees it: one clear line, an exit code, no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import NAMES
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Runs the command line with a state folder of its own."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT")}
+        environment |= {"KANDINSKY_HOME": str(tmp_path / "home"), **variables}
+        program = [sys.executable, "-m", "gateway", *arguments]
+        return subprocess.run(program, capture_output=True, text=True, env=environment, check=False)
+
+    return run
+
+
+def test_help_names_every_command(command: Command) -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("deploy", "list", "status", "undeploy", "start", "stop"))
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("undeploy", "demo")])
+def test_without_a_service_the_exit_code_is_3(command: Command, arguments: tuple[str, ...]) -> None:
+    done = command(*arguments)
+    assert done.returncode == 3
+    assert "error: no service runs here" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_stopping_what_does_not_run_is_no_error(command: Command) -> None:
+    done = command("stop")
+    assert (done.returncode, done.stdout) == (0, "Nothing was running.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("/no/such/model",), "there is no file or folder at /no/such/model"),
+        (("--dtype", "float8"), "bad option dtype"),
+        (("--size-fit", "stretch"), "bad option size_fit: 'stretch' is none of error, resize"),
+    ],
+)
+def test_what_cannot_be_deployed_is_refused_before_anything_starts(
+    command: Command, arguments: tuple[str, ...], message: str
+) -> None:
+    done = command("deploy", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+def test_a_bad_port_is_named(command: Command) -> None:
+    done = command("deploy", PORT="80000")
+    assert done.returncode == 1
+    assert done.stderr == "error: PORT='80000' is not a port: expected a number from 1 to 65535\n"
+
+
+def test_the_list_shows_the_models_of_a_folder_and_the_one_that_is_included(
+    command: Command, tiny_models: Callable[[str], Path]
+) -> None:
+    folder = tiny_models(NAMES[0])
+    done = command("list", MODELS_DIR=str(folder.parent))
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line}
+    assert "yes" in rows["demo"]
+    assert any(str(folder) in row for row in rows.values())
+
+
+def test_an_empty_folder_of_models_is_said_to_be_so(command: Command, tmp_path: Path) -> None:
+    done = command("list", MODELS_DIR=str(tmp_path))
+    assert f"No model was found in {tmp_path}" in done.stdout
+    assert "demo" in done.stdout
