@@ -99,9 +99,10 @@ def signal_levels() -> Tensor:
 
 def pipeline(parts: Mapping[str, Network], tokenizer: T5Tokenizer) -> Network:
     """Returns a stock ``Kandinsky3Pipeline`` of the parts ``unet``, ``text_encoder`` and ``movq``, on CPU."""
-    scheduler = DPMSolverMultistepScheduler(  # type: ignore[no-untyped-call]  # diffusers
-        **SCHEDULE, algorithm_type="dpmsolver++", solver_order=2, lower_order_final=True
-    )
+    # Made from the training schedule, whose ``clip_sample`` other schedulers need: latents are not pixels.
+    base: Network = DDPMScheduler(**SCHEDULE, clip_sample=False)  # type: ignore[no-untyped-call]  # diffusers
+    solver: Network = DPMSolverMultistepScheduler
+    scheduler = solver.from_config(base.config)
     placed: dict[str, Network] = {name: part.to("cpu").eval() for name, part in parts.items()}
     for name in ("unet", "movq"):
         placed[name].to(memory_format=torch.contiguous_format)

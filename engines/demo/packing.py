@@ -1,5 +1,6 @@
 """Packs a trained pipeline for the repository: 16-bit weights, within a size."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def folder_size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+def _forget_origin(config: Path) -> None:
+    """Takes out the folder that diffusers notes as a model's origin: it means nothing elsewhere."""
+    settings = json.loads(config.read_text("utf-8"))
+    if isinstance(settings, dict) and settings.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+
+
 def pack(source: Path, target: Path) -> int:
     """Writes a pipeline with 16-bit UNet and autoencoder into ``target`` and returns its size in bytes.
 
@@ -40,6 +48,8 @@ def pack(source: Path, target: Path) -> int:
     for part in ("unet", "movq", "text_encoder", "tokenizer", "scheduler"):
         shutil.rmtree(target / part, ignore_errors=True)
     pipeline.save_pretrained(target)
+    for config in target.rglob("*.json"):
+        _forget_origin(config)
     size = folder_size(target)
     if size > SIZE_LIMIT:
         raise TooLarge(size, SIZE_LIMIT)
