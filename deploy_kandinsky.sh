@@ -79,6 +79,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 
+[ "$command" = undeploy ] && [ ${#arguments[@]} -gt 0 ] && fail "--undeploy takes one name: ${arguments[*]}"
+
 # Whether $PYTHON belongs to an environment of somebody's own: a virtual one, or one that has Ray.
 is_existing_environment() {
     "$1" -c 'import importlib.util as util, sys
@@ -158,7 +160,6 @@ fi
 
 set -- "$command"
 [ "$command" = undeploy ] && set -- "$@" -- "$name"
-# The expansion is written so that bash before 4.4 takes an empty array.
-[ "$command" = undeploy ] && [ ${#arguments[@]} -gt 0 ] && fail "--undeploy takes one name: ${arguments[*]}"
-# -P: nothing that lies in the working folder shadows a package.
+# -P: nothing that lies in the working folder shadows a package. The expansion of the array is written
+# so that bash before 4.4 takes an empty one.
 exec "$python" -P -m gateway "$@" ${arguments[@]+"${arguments[@]}"}

@@ -12,19 +12,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import psutil
 
 from gateway.http_json import send
-from gateway.ports import free_port, reachable_host, require_free
+from gateway.ports import free_port, is_free, reachable_host, require_free
 from gateway.problems import ClusterFailed, NotRunning, Problem
 from gateway.processes import alive, end_session, identify, session_members
 from gateway.serve_api import ServeApi
 from gateway.state import ClusterRecord, StateFolder
 
 START_SECONDS: Final = 90.0
+LEAVE_SECONDS: Final = 10.0
+"""How long workers may take to follow their raylet."""
 GCS_PORT: Final = 6379
 DASHBOARD_PORT: Final = 8265
 HEAD_PROGRAMS: Final = ("gcs_server", "raylet", "dashboard.py")
@@ -73,6 +76,7 @@ def start(state: StateFolder, *, host: str, port: int, environment: Mapping[str,
     previous = state.cluster()
     if previous is not None:
         _end(previous)
+        _wait_for_workers(previous)
     if previous is None or not previous.serving:
         shutil.rmtree(state.gcs, ignore_errors=True)
     require_free(host, port)
@@ -125,6 +129,15 @@ def _end(record: ClusterRecord) -> bool:
     """End the cluster's processes. Without any of its head's the session's number may be another's by
     now: workers end by themselves when their raylet has gone."""
     return any(alive(process) for process in record.head) and end_session(record.session)
+
+
+def _wait_for_workers(record: ClusterRecord) -> None:
+    """A proxy that lost its raylet holds its port for another moment."""
+    deadline = time.monotonic() + LEAVE_SECONDS
+    # An address that this machine no longer has holds nobody up.
+    with suppress(OSError):
+        while time.monotonic() < deadline and not is_free(record.host, record.port):
+            time.sleep(0.1)
 
 
 def _command(state: StateFolder, dashboard_port: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import NAMES
+from engines.detection import DEMO_PATH
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -70,14 +71,18 @@ def test_a_bad_port_is_named(command: Command) -> None:
     assert done.stderr == "error: PORT='80000' is not a port: expected a number from 1 to 65535\n"
 
 
-def test_the_list_shows_the_models_of_a_folder_and_the_one_that_is_included(
-    command: Command, tiny_models: Callable[[str], Path]
-) -> None:
-    folder = tiny_models(NAMES[0])
-    done = command("list", MODELS_DIR=str(folder.parent))
+def test_the_list_shows_the_models_of_a_folder_and_the_one_that_is_included(command: Command) -> None:
+    done = command("list", MODELS_DIR=str(DEMO_PATH.parent))
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line}
-    assert "yes" in rows["demo"]
-    assert any(str(folder) in row for row in rows.values())
+    assert set(rows) == {"NAME", "weights", "demo"}
+    assert str(DEMO_PATH) in rows["weights"]
+
+
+def test_the_list_says_what_a_model_lacks(command: Command, tmp_path: Path) -> None:
+    shutil.copytree(DEMO_PATH, tmp_path / "broken")
+    (tmp_path / "broken" / "unet" / "config.json").unlink()
+    done = command("list", MODELS_DIR=str(tmp_path))
+    assert "not yet: " in done.stdout
 
 
 def test_an_empty_folder_of_models_is_said_to_be_so(command: Command, tmp_path: Path) -> None:
