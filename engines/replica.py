@@ -41,11 +41,6 @@ class EngineArgs(Frozen):
     options: EngineOptions = EngineOptions()
 
 
-def application_name(model: str) -> str:
-    """The Serve application that runs a model."""
-    return f"model-{model}"
-
-
 class Engine:
     """One replica of one model."""
 

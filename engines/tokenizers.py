@@ -7,15 +7,8 @@ from typing import Any, Final
 
 from engines.card import ModelCard
 from engines.errors import LoadFailed
+from engines.formats.diffusers_folder import VOCABULARIES, has_vocabulary
 
-_VOCABULARIES: Final = (
-    ("tokenizer.json",),
-    ("vocab.json", "merges.txt"),
-    ("spiece.model",),
-    ("sentencepiece.bpe.model",),
-    ("tokenizer.model",),
-    ("vocab.txt",),
-)
 _LEAST_SHARE: Final = 0.5
 """The least share of the text encoder's vocabulary that a real tokenizer has."""
 
@@ -31,10 +24,8 @@ def check_tokenizers(card: ModelCard, components: dict[str, Any]) -> None:
     for name, component in components.items():
         if "tokenizer" not in name or component is None:
             continue
-        folder = _folder(card, name)
-        if not any(all((folder / file).is_file() for file in files) for files in _VOCABULARIES):
-            wanted = ", or ".join(" + ".join(files) for files in _VOCABULARIES)
-            raise LoadFailed(card.name, f"{name}/ has no vocabulary; it needs one of: {wanted}")
+        if not has_vocabulary(_folder(card, name)):
+            raise LoadFailed(card.name, f"{name}/ has no vocabulary; it needs {', or '.join(VOCABULARIES)}")
         _check_length(card, name, component, components.get(name.replace("tokenizer", "text_encoder")))
 
 

@@ -26,7 +26,7 @@ ENGINE_IMPORT: Final = "engines.replica:build_app"
 
 
 def application_name(model: str) -> str:
-    """The Serve application of a model; `engines.replica` cannot be asked without importing Ray."""
+    """The Serve application that runs a model."""
     return f"model-{model}"
 
 

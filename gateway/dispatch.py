@@ -14,7 +14,8 @@ from ray.serve.handle import DeploymentHandle
 from engines import presence
 from engines.calls import EngineCall, EngineResult, LoadProgress
 from engines.errors import EngineBusy, EngineError, EngineLost, GenerationFailed
-from engines.replica import DEPLOYMENT, application_name
+from engines.replica import DEPLOYMENT
+from gateway.deployments import application_name
 
 _logger = logging.getLogger(__name__)
 

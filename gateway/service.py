@@ -13,8 +13,8 @@ from typing import Final
 from engines import presence
 from engines.calls import EngineCall, EngineResult
 from engines.errors import EngineLeaving, EngineLost
-from engines.replica import application_name
 from engines.schema import Frozen, PipelineSchema
+from gateway.deployments import application_name
 from gateway.lifecycle import Engine, Lifecycle, Status
 from gateway.memory import Learned, ModelMemory
 from gateway.registry import ModelEntry, Registry

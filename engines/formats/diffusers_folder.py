@@ -18,7 +18,8 @@ _WEIGHT_FILE: Final = re.compile(
     r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(?P<variant>\w+))?(?P<kind>\.safetensors|\.bin)"
     r"(?P<index>\.index(?:\.(?P<sharded_variant>\w+))?\.json)?"
 )
-_VOCABULARIES: Final = ("tokenizer.json", "vocab.txt", "spiece.model", "vocab.json+merges.txt")
+VOCABULARIES: Final = ("tokenizer.json", "vocab.txt", "spiece.model", "vocab.json+merges.txt")
+"""What a tokenizer's folder may hold, in words."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _weights_of(name: str, class_name: str, folder: Path) -> StoredWeights | Non
         return None
     if "Tokenizer" in class_name:
         if not has_vocabulary(folder):
-            reason = f"the tokenizer in {name}/ has no vocabulary: it needs {', or '.join(_VOCABULARIES)}"
+            reason = f"the tokenizer in {name}/ has no vocabulary: it needs {', or '.join(VOCABULARIES)}"
             raise NotLoadable(name, reason)
         return None
     if not (folder / "config.json").exists() and any(folder.glob("*processor*.json")):

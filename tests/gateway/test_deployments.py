@@ -8,13 +8,11 @@ import pytest
 from ray.serve.schema import ServeDeploySchema
 
 from engines.replica import EngineArgs
-from engines.replica import application_name as name_in_engine
 from gateway import ingress
 from gateway.cluster import Cluster
 from gateway.deployments import (
     GATEWAY_APPLICATION,
     GATEWAY_DEPLOYMENT,
-    application_name,
     compose,
     compose_none,
     read,
@@ -69,7 +67,6 @@ def test_an_engine_understands_its_arguments() -> None:
 
 
 def test_the_names_are_those_that_gateway_and_engines_use() -> None:
-    assert application_name("k3") == name_in_engine("k3")
     assert (GATEWAY_APPLICATION, GATEWAY_DEPLOYMENT) == (ingress.APPLICATION, ingress.DEPLOYMENT)
 
 
