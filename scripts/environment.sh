@@ -2,6 +2,7 @@
 # The virtual environment beside the scripts: found, made, filled, and left alone when it is complete.
 # To be sourced; expects `root`, the checkout's folder. Works with bash 3.2, which macOS has.
 
+: "${root:?}"
 venv="$root/.venv"
 stamp="$venv/.kandinsky-installed"
 # Megabytes; the smallest set of packages, unpacked, with room for pip to work.
