@@ -202,7 +202,7 @@ def recognise(weights: Weights) -> SingleFile | None:
 def reason(found: SingleFile, file_format: CheckpointFormat) -> str:
     """Why such a file is not loaded, what it lacks, and what to give instead."""
     return (
-        f"not yet loadable as a single file: this {file_format.value} holds {found.what} and needs "
+        f"this single {file_format.value} holds {found.what} and needs "
         f"{', '.join(found.missing)}; give a diffusers folder (one with model_index.json) instead"
     )
 
