@@ -59,11 +59,12 @@ def test_work_in_another_thread_counts_until_the_end() -> None:
 
 
 def test_memory_that_was_given_back_shows_in_the_peak() -> None:
+    # Large beside what the kernel takes back of, and pages in again for, the libraries meanwhile.
     with Meter(device="cpu") as meter:
-        held = np.ones(40 * 2**20, dtype=np.uint8)
+        held = np.ones(400 * 2**20, dtype=np.uint8)
     del held
     metrics = finished(meter)
-    assert metrics.replica_memory_peak_mb > metrics.replica_memory_mb + 30
+    assert metrics.replica_memory_peak_mb > metrics.replica_memory_mb + 200
     assert metrics.replica_memory_mb > 30
 
 
