@@ -33,7 +33,7 @@ from compat.errors import Unsupported
 from compat.fields import integer
 from compat.images import MOST_IMAGES, ImageGenerationRequest
 from compat.mapped import Ignored, Mapped
-from compat.parameters import GUIDANCE, HEIGHT, PROMPT, SEED, STEPS, WIDTH
+from compat.parameters import COUNT, GUIDANCE, HEIGHT, PROMPT, SEED, STEPS, WIDTH
 from compat.quality import guidance_for, resolved, steps_for
 from compat.sizes import plan_size, requested_size
 from compat.synonyms import COUNT_NAMES, with_real_names
@@ -99,7 +99,7 @@ def map_generation(
     call = EngineCall(
         request_id=request_id,
         method=schema.call.name,
-        parameters={PROMPT: request.prompt, **given, **derived},
+        parameters=given | derived,
         count=count,
         seed=seed,
         format=ImageFormat(request.output_format or ImageFormat.PNG),
@@ -114,7 +114,7 @@ def map_generation(
 def _own_parameters(
     request: ImageGenerationRequest, schema: PipelineSchema
 ) -> tuple[dict[str, JsonValue], int | None, int]:
-    """The model's own parameters under their real names and checked, the seed, the count."""
+    """The prompt and the model's own parameters, checked under their real names; the seed; the count."""
     given = with_real_names(request.extra, schema.call)
     # Clients spell "not set" as null, and some pipelines fail on a null that their signature allows.
     known = {spec.name for spec in schema.call.visible} | {SEED, *COUNT_NAMES}
@@ -124,9 +124,16 @@ def _own_parameters(
     for name in COUNT_NAMES:
         if name in given:
             count = _same_count(count, name, given.pop(name))
-    check(schema.call, {PROMPT: request.prompt, **given})
+    checked = check(schema.call, {PROMPT: request.prompt, **given})
     seed = None if seed is None else integer(0, LARGEST_SEED)(SEED, seed)
-    return given, seed, 1 if count is None else count
+    return checked, seed, 1 if count is None else integer(1, _most_images(schema))("n", count)
+
+
+def _most_images(schema: PipelineSchema) -> int:
+    """OpenAI's limit, or the model's own where that is lower."""
+    spec = schema.call.find(COUNT)
+    own = spec.constraints.maximum if spec else None
+    return MOST_IMAGES if own is None else min(MOST_IMAGES, int(own))
 
 
 def _same_count(count: int | None, name: str, value: JsonValue) -> int:

@@ -20,7 +20,7 @@ from compat.mapped import Adjusted, Ignored
 from compat.parameters import HEIGHT, WIDTH
 from engines.errors import InvalidParameter, MissingParameter
 from engines.schema import MethodSchema, SizeFit, SizeRule
-from engines.validation import check_size, nearest_valid
+from engines.validation import nearest_valid
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -140,14 +140,16 @@ def _check_resized(size: Size) -> None:
 
 
 def _check_free(size: Size, rule: SizeRule) -> None:
+    nearest = nearest_valid(rule, *size)
+    if nearest == (size,):
+        return
     if any(edge % rule.multiple for edge in size):
-        valid = " and ".join(spelled(near) for near in nearest_valid(rule, *size))
-        raise InvalidSize(
-            spelled(size),
-            f"Width and height must both be divisible by {rule.multiple}. "
-            f"The nearest valid sizes are {valid}.",
-        )
-    check_size(rule, *size)
+        fault = f"Width and height must both be divisible by {rule.multiple}."
+    elif min(size) < rule.minimum:
+        fault = f"The shortest edge must be greater than or equal to {rule.minimum}."
+    else:
+        fault = f"The longest edge must be less than or equal to {rule.maximum}."
+    raise InvalidSize(spelled(size), f"{fault} The nearest valid: {' and '.join(map(spelled, nearest))}.")
 
 
 def _takes_size(method: MethodSchema) -> bool:

@@ -19,6 +19,7 @@ from engines.validation import check, check_size
 
 IMAGE: Final = "image"
 MASK: Final = "mask_image"
+COUNT: Final = "num_images_per_prompt"
 
 
 def map_native(
@@ -41,9 +42,9 @@ def map_native(
         raise InvalidParameter("method", f"this model has no {method!r}.")
     given = dict(parameters)
     seed = _integer("seed", given.pop("seed", None), 0, LARGEST_SEED)
-    count = _integer("num_images_per_prompt", given.pop("num_images_per_prompt", None), 1)
+    count = _integer(COUNT, given.pop(COUNT, None), 1, _most_images(chosen))
     image_format, compression = _encoding(given, chosen)
-    check(chosen, given)
+    given = check(chosen, given)
     _check_size(given, schema)
     return EngineCall(
         request_id=request_id,
@@ -63,6 +64,12 @@ def _method_for(parameters: Mapping[str, JsonValue], schema: PipelineSchema) -> 
         if parameters.get(name) is not None and name not in own and schema.method(method):
             return method
     return schema.call.name
+
+
+def _most_images(method: MethodSchema) -> int | None:
+    spec = method.find(COUNT)
+    most = spec.constraints.maximum if spec else None
+    return None if most is None else int(most)
 
 
 def _encoding(given: dict[str, JsonValue], method: MethodSchema) -> tuple[ImageFormat, int | None]:

@@ -13,9 +13,20 @@ from compat.mapping import map_generation
 from engines.calls import ImageFormat
 from engines.card import Preset
 from engines.errors import InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
-from engines.schema import Capability, PipelineSchema, SizeFit
-from tests.compat.models import FREE, GUIDANCE, PROMPT, STRICT, TINY, edges, listed, schema, sizeless, spec
-from tests.compat.models import INTEGER as INTEGER_TYPE
+from engines.schema import Capability, Constraints, PipelineSchema, SizeFit, SizeRule
+from tests.compat.models import (
+    FREE,
+    GUIDANCE,
+    PROMPT,
+    STEPS,
+    STRICT,
+    TINY,
+    edges,
+    listed,
+    schema,
+    sizeless,
+    spec,
+)
 
 
 def mapped(
@@ -76,6 +87,19 @@ def test_two_different_numbers_of_images_contradict_each_other() -> None:
     with pytest.raises(InvalidParameter, match="contradicts n, which is 2"):
         mapped(n=2, num_images=3)
     assert mapped(n=2, num_images=2).call.count == 2
+
+
+def test_a_models_own_limit_of_images_counts_where_it_is_lower() -> None:
+    model = schema(PROMPT, spec("num_images_per_prompt", STEPS.type, constraints=Constraints(maximum=2)))
+    assert mapped(model, n=2).call.count == 2
+    with pytest.raises(InvalidParameter, match="Expected a value <= 2") as raised:
+        mapped(model, n=3)
+    assert raised.value.parameter == "n"
+
+
+def test_whole_numbers_pass_in_the_declared_type() -> None:
+    parameters = mapped(FREE, steps=9.0, width=512.0, height=512).call.parameters
+    assert (repr(parameters["num_inference_steps"]), repr(parameters["width"])) == ("9", "512")
 
 
 def test_the_seed_is_the_calls_own() -> None:
@@ -233,6 +257,16 @@ def test_a_size_off_the_multiple_names_the_nearest_valid_ones() -> None:
     assert "992x992 and 1008x1008" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [("8192x1024", "less than or equal to 2048. The nearest valid: 2048x1024"), ("16x512", "equal to 64")],
+)
+def test_a_size_out_of_bounds_names_the_bound(size: str, text: str) -> None:
+    bounded = SizeRule(multiple=16, minimum=64, maximum=2048)
+    with pytest.raises(InvalidSize, match=text):
+        mapped(FREE.model_copy(update={"size": bounded}), size=size)
+
+
 def test_any_size_on_the_multiple_is_drawn() -> None:
     outcome = mapped(FREE, size="1536x1024")
     assert outcome.call.parameters == {"prompt": "a fox", "width": 1536, "height": 1024}
@@ -377,7 +411,7 @@ def test_an_unknown_key_is_named_before_a_bad_size() -> None:
 
 
 def test_a_model_whose_steps_have_no_default_keeps_its_own() -> None:
-    model = schema(PROMPT, spec("num_inference_steps", INTEGER_TYPE, default=None, nullable=True))
+    model = schema(PROMPT, spec("num_inference_steps", STEPS.type, default=None, nullable=True))
     outcome = mapped(model, quality="low")
     assert outcome.call.parameters == {"prompt": "a fox"}
     assert ignored(outcome) == ["quality"]

@@ -9,8 +9,8 @@ import pytest
 from engines.calls import EngineCall, ImageFormat
 from engines.errors import InvalidParameter, InvalidRequest, MissingParameter, UnknownParameter
 from engines.native import map_native
-from engines.schema import Method
-from tests.compat.models import ANY_INPUT, FREE, PROMPT, TEXT, TINY, schema, spec
+from engines.schema import Constraints, Method
+from tests.compat.models import ANY_INPUT, FREE, INTEGER, PROMPT, TEXT, TINY, schema, spec
 
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
 
@@ -54,6 +54,13 @@ def test_a_bad_value_of_the_calls_own_is_named(name: str, value: object, code: s
     with pytest.raises(InvalidParameter) as raised:
         call(**{name: value})
     assert (raised.value.parameter, raised.value.code) == (name, code)
+
+
+def test_the_models_limit_of_images_is_kept() -> None:
+    model = schema(PROMPT, spec("num_images_per_prompt", INTEGER, constraints=Constraints(maximum=2)))
+    with pytest.raises(InvalidParameter) as raised:
+        map_native({"prompt": "a fox", "num_images_per_prompt": 3}, model, request_id="r")
+    assert raised.value.parameter == "num_images_per_prompt"
 
 
 def test_a_pipelines_own_output_format_is_left_to_it() -> None:
