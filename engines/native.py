@@ -40,7 +40,8 @@ def map_native(
     chosen = schema.method(method or _method_for(parameters, schema))
     if chosen is None:
         raise InvalidParameter("method", f"this model has no {method!r}.")
-    given = dict(parameters)
+    # A null edge is the model's own everywhere; Kandinsky 3 fails on the null that its signature allows.
+    given = {name: v for name, v in parameters.items() if v is not None or name not in ("width", "height")}
     seed = _integer("seed", given.pop("seed", None), 0, LARGEST_SEED)
     count = _integer(COUNT, given.pop(COUNT, None), 1, _most_images(chosen))
     image_format, compression = _encoding(given, chosen)

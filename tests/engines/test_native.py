@@ -32,7 +32,9 @@ def test_what_is_not_the_pipelines_is_the_calls() -> None:
     assert (made.seed, made.count, made.format, made.compression) == (7, 2, ImageFormat.WEBP, 60)
 
 
-@pytest.mark.parametrize("name", ["seed", "num_images_per_prompt", "output_format", "output_compression"])
+@pytest.mark.parametrize(
+    "name", ["seed", "num_images_per_prompt", "output_format", "output_compression", "width", "height"]
+)
 def test_a_null_is_an_omission(name: str) -> None:
     assert call(**{name: None}) == call()
 
