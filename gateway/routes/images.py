@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from compat.images import images_response, parse_generation
+from compat.images import images_response, parse_generation, requested_model
 from compat.mapping import map_generation
 from gateway.answers import json_answer
 from gateway.middleware import request_id
@@ -16,8 +16,8 @@ router = APIRouter(prefix="/v1/images", tags=["openai"])
 @router.post("/generations")
 async def generations(service: ServiceOf, body: JsonBody) -> Response:
     """Draw from a prompt; a sleeping model holds the call until it is warm."""
-    request = parse_generation(body)
-    entry = service.models.resolve(request.model)
+    entry = service.models.resolve(requested_model(body))
+    request = parse_generation(body, schema=entry.schema_)
     mapped = map_generation(
         request,
         entry.schema_,
