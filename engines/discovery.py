@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from engines.annotations import Reading, annotation_text, read_annotation
+from engines.calls import LARGEST_SEED
 from engines.card import ModelCard
 from engines.docstrings import first_sentence, parameter_descriptions
 from engines.errors import NotLoadable
@@ -34,7 +35,6 @@ from engines.sizing import size_rule
 from engines.tasks import task_classes
 
 LONGEST_TEXT: Final = 32_000
-LARGEST_SEED: Final = 2**53 - 1
 MOST_STEPS: Final = 1000
 
 _SERVER_SIDE: Final[Mapping[str, str]] = {

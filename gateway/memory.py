@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from pydantic import ValidationError
 
 from engines.card import ModelCard
 from engines.schema import Frozen, PipelineSchema
+from gateway.state import write_private
 
 _logger = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class ModelMemory:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            _write_atomically(self._file(card), learned.model_dump_json().encode())
+            write_private(self._file(card), learned.model_dump_json().encode())
         except OSError as error:
             _logger.warning("what was learned of %s cannot be kept: %s", card.name, error)
 
@@ -65,14 +64,3 @@ class ModelMemory:
 def _key(card: ModelCard) -> str:
     material = json.dumps([card.model_dump(mode="json"), version("diffusers"), version("kandinsky-gateway")])
     return hashlib.sha256(material.encode()).hexdigest()[:32]
-
-
-def _write_atomically(target: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, target)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from engines import presence
-from engines.calls import EngineCall, EngineResult
+from engines.calls import LARGEST_SEED, EngineCall, EngineResult
 from engines.errors import EngineLeaving, EngineLost
 from engines.schema import Frozen, PipelineSchema
 from gateway.deployments import application_name
@@ -26,8 +26,6 @@ TRIES: Final = 3
 """How often a call is sent to an engine that dies, or leaves, under it."""
 ATTACH_SECONDS: Final = 0.5
 """How long a call waits to learn that a running engine, found after a restart, is loaded."""
-LARGEST_SEED: Final = 2**53 - 1
-"""Seeds are drawn below this, so that they survive JavaScript's numbers."""
 
 
 class GatewayConfig(Frozen):
