@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from engines.calls import EngineCall
+
+
+class Operation(StrEnum):
+    """What was asked for; the first part of the names of OpenAI's stream events."""
+
+    GENERATION = "image_generation"
+    EDIT = "image_edit"
+    VARIATION = "image_variation"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How pictures are handed over: inside the answer, as URLs, or both."""
+
+    b64_json: bool = True
+    url: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,10 +50,16 @@ class Adjusted:
 class Mapped:
     """An engine call made of a request.
 
-    ``quality`` is the word that was resolved, as answers state it (never ``auto``).
+    ``quality`` is the word that was resolved, as answers state it (never ``auto``); ``stream`` asks for
+    events instead of one answer; ``input_image_tokens`` counts the pictures that were sent in.
     """
 
     call: EngineCall
+    operation: Operation = Operation.GENERATION
+    delivery: Delivery = Delivery()
+    stream: bool = False
+    background: str = "opaque"
+    input_image_tokens: int = 0
     ignored: tuple[Ignored, ...] = ()
     adjusted: tuple[Adjusted, ...] = ()
     quality: str = "high"

@@ -20,6 +20,8 @@ class ImageFormat(StrEnum):
     PNG = "png"
     JPEG = "jpeg"
     WEBP = "webp"
+    GIF = "gif"
+    """The denoising as frames, see `EngineCall.frames`."""
 
     @property
     def media_type(self) -> str:
@@ -51,7 +53,10 @@ class EngineCall:
 
     ``parameters`` are native ones, checked by `engines.validation`; ``count`` images are made for
     each prompt; image i is drawn from ``seed`` + i (a random seed where it is ``None``).
-    ``resize_to`` (width, height) asks for the finished images to be resampled.
+    ``resize_to`` (width, height) asks for the finished images to be resampled. ``previews`` pictures of
+    the way, evenly spread over the steps, are sent by ``Engine.stream`` in ``format``. With the format
+    GIF an image becomes ``frames`` frames of its denoising, ``frame_milliseconds`` each, the last being
+    the finished picture.
     """
 
     request_id: str
@@ -62,6 +67,9 @@ class EngineCall:
     format: ImageFormat = ImageFormat.PNG
     compression: int | None = None
     resize_to: tuple[int, int] | None = None
+    previews: int = 0
+    frames: int = 9
+    frame_milliseconds: int = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +118,26 @@ class EngineResult:
     parameters: dict[str, JsonValue]
     metrics: ComputeMetrics
     prompt_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """A step was made: the ``step``-th, counted from 1, of ``total`` over all images of the call."""
+
+    step: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A picture of the way, the ``index``-th, counted from 0."""
+
+    index: int
+    image: EncodedImage
+
+
+EngineEvent = StepProgress | Preview | EngineResult
+"""What ``Engine.stream`` yields; the result is the last."""
 
 
 class LoadPhase(StrEnum):

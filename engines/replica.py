@@ -233,7 +233,9 @@ def build_app(args: dict[str, Any]) -> serve.Application:
                 "policy_kwargs": {"idle_seconds": options.idle_seconds},
             },
         },
-        max_constructor_retry_count=1,
+        # The constructor never raises; what fails is an engine that dies while a restarted controller is
+        # still finding its engines again. After one such failure Serve would give the model up for good.
+        max_constructor_retry_count=20,
         health_check_period_s=2,
         health_check_timeout_s=10,
         graceful_shutdown_wait_loop_s=0.05,

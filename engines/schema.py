@@ -154,9 +154,10 @@ class Capability(StrEnum):
     TEXT_TO_IMAGE = "text-to-image"
     IMAGE_TO_IMAGE = "image-to-image"
     INPAINTING = "inpainting"
+    VARIATION = "variation"
 
 
-Method = Literal["__call__", "image_to_image", "inpaint"]
+Method = Literal["__call__", "image_to_image", "inpaint", "variation"]
 
 
 class MethodSchema(Frozen):

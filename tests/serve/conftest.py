@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -62,13 +63,22 @@ class RunningService:
 
     def process(self, title: str) -> psutil.Process:
         """The process of this service's cluster whose title holds ``title``."""
+        found = next(self._processes(title), None)
+        assert found is not None, f"no process called {title}"
+        return found
+
+    def has_process(self, title: str, *, other_than: int) -> bool:
+        """Whether there is one besides that with the process id ``other_than``."""
+        return any(process.pid != other_than for process in self._processes(title))
+
+    def _processes(self, title: str) -> Iterator[psutil.Process]:
         record = json.loads((self._home / "cluster.json").read_text())
         heads = {entry["pid"] for entry in record["head"]}
         for process in psutil.process_iter(["cmdline"]):
             line = " ".join(process.info["cmdline"] or ())
-            if title in line and heads & {parent.pid for parent in process.parents()}:
-                return process
-        raise AssertionError(f"no process called {title}")
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if title in line and heads & {parent.pid for parent in process.parents()}:
+                    yield process
 
 
 def until(look: Callable[[], T], done: Callable[[T], bool]) -> T:

@@ -92,6 +92,15 @@ def test_picture_survives_the_death_of_its_engine(awake: RunningService) -> None
     assert answer.result().json()["image"] == awake.client.post(GENERATE, json=slow).json()["image"]
 
 
+def test_engine_may_die_while_the_controller_is_coming_back(awake: RunningService) -> None:
+    controller = awake.process("ServeController")
+    engine = awake.process("ServeReplica:model-demo")
+    controller.kill()
+    until(lambda: awake.has_process("ServeController", other_than=controller.pid), lambda found: found)
+    engine.kill()
+    until(lambda: awake.client.post(GENERATE, json=QUICK), lambda answer: answer.status_code == 200)
+
+
 def test_leaving_client_stops_the_drawing(awake: RunningService) -> None:
     endless = QUICK | {"num_inference_steps": 1000, "width": 512, "height": 512}
     with pytest.raises(httpx2.ReadTimeout):
