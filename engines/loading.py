@@ -6,6 +6,7 @@ import importlib
 import inspect
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ from engines.tokenizers import check_tokenizers
 _logger = logging.getLogger(__name__)
 
 Report = Callable[[LoadProgress], None]
+
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""transformers builds a model by switching torch's process-wide default device: two loads at once in
+one process leave weights on the meta device."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,8 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
             torch.set_num_threads(cpu_threads(options))
     _logger.info("%s: %s, because %s", card.name, placement.device, placement.device_reason)
     _logger.info("%s: %s, because %s", card.name, placement.dtype, placement.dtype_reason)
-    components = _components(card, placement, report)
+    with _ONE_AT_A_TIME:
+        components = _components(card, placement, report)
     check_tokenizers(card, components)
     with _translated(card, "putting the pipeline together"):
         pipelines = _pipelines(card, classes, components)
