@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +10,11 @@ from typing import Final
 import torch
 
 from engines.errors import EngineError, EngineFault, GenerationFailed, InvalidRequest, OutOfMemory
+from engines.wording import described, first_line
 
 _OUT_OF_MEMORY_TEXTS: Final = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 """Of the plain RuntimeErrors of CUDA's libraries and the CPU's allocator: torch has a class only for
 its own CUDA allocator, and nothing but the text tells these from other errors."""
-
-_ABSOLUTE_PATH: Final = re.compile(r"(?<![\w/])(?:[A-Za-z]:)?(?:[\\/][\w.@+-]+){2,}[\\/]?")
 
 
 @contextmanager
@@ -36,7 +34,7 @@ def translated(model: str) -> Iterator[None]:
         raise
     except Exception as error:  # a pipeline may raise anything; here it gets its class and its words
         refused = _refused(error)
-        failure = InvalidRequest(_first_line(error)) if refused else _fault(model, error)
+        failure = InvalidRequest(first_line(error)) if refused else _fault(model, error)
         traceback.clear_frames(error.__traceback__)
         if isinstance(failure, OutOfMemory) and torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -56,10 +54,4 @@ def _fault(model: str, error: Exception) -> EngineFault:
     exhausted = isinstance(error, torch.OutOfMemoryError | MemoryError)
     if exhausted or (isinstance(error, RuntimeError) and any(each in text for each in _OUT_OF_MEMORY_TEXTS)):
         return OutOfMemory(model, "smaller or fewer images may fit")
-    words = _first_line(error)
-    return GenerationFailed(model, f"{type(error).__name__}: {words}" if words else type(error).__name__)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return _ABSOLUTE_PATH.sub("…", lines[0]) if lines else ""
+    return GenerationFailed(model, described(error))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from engines.formats.diffusers_folder import StoredComponent, open_folder
 from engines.schema import Method
 from engines.tasks import task_classes
 from engines.tokenizers import check_tokenizers
+from engines.wording import described
 
 _logger = logging.getLogger(__name__)
 
@@ -183,9 +183,6 @@ def _required(kind: Any) -> list[str]:
     ]
 
 
-_ABSOLUTE_PATH: Final = re.compile(r"(?<![\w/])(?:[A-Za-z]:)?(?:[\\/][\w.@+-]+){2,}[\\/]?")
-
-
 @contextmanager
 def _translated(card: ModelCard, doing: str) -> Iterator[None]:
     """Turn what diffusers, transformers, safetensors, torch and the disk raise into a reason in words.
@@ -208,6 +205,4 @@ def _words(card: ModelCard, error: Exception) -> str:
         return f"not enough memory for its {card.size / 2**30:.1f} GiB of weights"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = _ABSOLUTE_PATH.sub("…", lines[0]) if lines else "no further words"
-    return f"{type(error).__name__}: {text}"
+    return described(error)

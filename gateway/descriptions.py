@@ -5,18 +5,16 @@ The reading runs beside the start of the cluster, and this process stays small.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
 from engines.card import ModelCard
+from engines.identity import knowledge_key
 from engines.schema import PipelineSchema
 from gateway.problems import DescriptionFailed
 from gateway.state import write_private
@@ -29,7 +27,7 @@ class Description:
 
     def __init__(self, card: ModelCard, folder: Path) -> None:
         self._card = card
-        self._file = folder / f"{_key(card)}.json"
+        self._file = folder / f"{knowledge_key(card)}.json"
         executor = ThreadPoolExecutor(1, thread_name_prefix="describe")
         self._schema = executor.submit(self._obtain)
         executor.shutdown(wait=False)
@@ -67,9 +65,3 @@ class Description:
             raise DescriptionFailed(f"what was read of {name} is not a schema: {said}") from error
         write_private(self._file, done.stdout)
         return schema
-
-
-def _key(card: ModelCard) -> str:
-    versions = [version(name) for name in ("diffusers", "transformers", "kandinsky-gateway")]
-    material = json.dumps([card.model_dump(mode="json"), versions])
-    return hashlib.sha256(material.encode()).hexdigest()[:32]

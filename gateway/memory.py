@@ -1,20 +1,18 @@
 """What was learned of models by loading them: the completed schema and how long a load takes.
 
-Small JSON files in the state folder, keyed by the model's content and the library versions. They are
-a cache: a lost one costs a less precise schema until the next load.
+Small JSON files in the state folder, by `engines.identity.knowledge_key`. They are a cache: a lost one
+costs a less precise schema until the next load.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from engines.card import ModelCard
+from engines.identity import knowledge_key
 from engines.schema import Frozen, PipelineSchema
 from gateway.state import write_private
 
@@ -58,9 +56,4 @@ class ModelMemory:
 
     def _file(self, card: ModelCard) -> Path:
         assert self._folder is not None
-        return self._folder / f"{_key(card)}.json"
-
-
-def _key(card: ModelCard) -> str:
-    material = json.dumps([card.model_dump(mode="json"), version("diffusers"), version("kandinsky-gateway")])
-    return hashlib.sha256(material.encode()).hexdigest()[:32]
+        return self._folder / f"{knowledge_key(card)}.json"
