@@ -146,6 +146,33 @@ class InvalidSize(InvalidRequest):
         return f"Invalid size {self.size!r}. {self.reason}"
 
 
+class NamedModelLimit(InvalidRequest):
+    """In strict use: what OpenAI's model of this name would not do, in its words; it names no field."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class WrongEncoding(InvalidRequest):
+    """A picture comes under a name that belongs to the route's other encoding."""
+
+    def __init__(self, name: str, hint: str) -> None:
+        super().__init__(name, hint)
+        self.name = name
+        self.hint = hint
+
+    @property
+    def parameter(self) -> str:
+        return self.name.removesuffix("[]")
+
+    def __str__(self) -> str:
+        return f"Unknown parameter: {self.name!r}. {self.hint}"
+
+
 @dataclass(frozen=True)
 class ErrorRow:
     """A line of the table. ``retry`` false tells the SDKs not to repeat what they otherwise would."""
@@ -172,6 +199,8 @@ TABLE: Final[Mapping[type[BaseException], ErrorRow]] = MappingProxyType(
         InvalidImage: ErrorRow(400, _WISH, "invalid_image_file"),
         InvalidSize: ErrorRow(400, _WISH, "invalid_value"),
         Unsupported: ErrorRow(400, _WISH, "invalid_value"),
+        NamedModelLimit: ErrorRow(400, _CALLER, None),
+        WrongEncoding: ErrorRow(400, _CALLER, "invalid_value"),
         MalformedBody: ErrorRow(400, _CALLER, None),
         UnsupportedMediaType: ErrorRow(415, _CALLER, "unsupported_content_type"),
         BodyTooLarge: ErrorRow(413, _CALLER, "body_too_large"),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
+from compat.sources import Upload
 from engines.errors import InvalidParameter
 
 Reader = Callable[[str, object], Any]
@@ -23,6 +24,7 @@ TYPE_WORDS: Final[Mapping[type, str]] = MappingProxyType(
         str: "a string",
         list: "an array",
         dict: "an object",
+        Upload: "a file",
     }
 )
 

@@ -94,7 +94,7 @@ def plan_size(requested: Size | None, rule: SizeRule, method: MethodSchema) -> S
     """
     if requested is None:
         return SizePlan()
-    if not _takes_size(method):
+    if not takes_size(method):
         return _plan_without_parameters(requested, rule)
     supported = rule.native or rule.fixed
     if not supported:
@@ -121,18 +121,23 @@ def _plan_without_parameters(requested: Size, rule: SizeRule) -> SizePlan:
         return SizePlan()
     if rule.fit is SizeFit.ERROR:
         return SizePlan(ignored=(Ignored("size", f"the model takes no size; it draws {own}"),))
-    _check_resized(requested)
+    check_resized(requested)
     reason = f"the model takes no size; drawn at {own} and resized"
     return SizePlan(resize_to=requested, adjusted=(Adjusted("size", spelled(requested), own, reason),))
 
 
 def _resized(requested: Size, drawn: Size, reason: str) -> SizePlan:
-    _check_resized(requested)
+    check_resized(requested)
     adjusted = Adjusted("size", spelled(requested), spelled(drawn), reason)
     return SizePlan(draw=drawn, resize_to=requested, adjusted=(adjusted,))
 
 
-def _check_resized(size: Size) -> None:
+def check_resized(size: Size) -> None:
+    """Refuse to resample to a size beyond all reason.
+
+    Raises:
+        InvalidSize
+    """
     if max(size) > LARGEST_RESIZED_EDGE:
         raise InvalidSize(
             spelled(size), f"The longest edge must be less than or equal to {LARGEST_RESIZED_EDGE}."
@@ -152,7 +157,8 @@ def _check_free(size: Size, rule: SizeRule) -> None:
     raise InvalidSize(spelled(size), f"{fault} The nearest valid: {' and '.join(map(spelled, nearest))}.")
 
 
-def _takes_size(method: MethodSchema) -> bool:
+def takes_size(method: MethodSchema) -> bool:
+    """Whether a size can be asked of the pipeline at all."""
     return {WIDTH, HEIGHT} <= {spec.name for spec in method.visible}
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic import Field
 
+from compat.policy import DefaultFormat, Policy, UnknownFields
 from engines.schema import Frozen
 
 ENVIRONMENT_PREFIX: Final = "KANDINSKY_"
@@ -25,7 +26,18 @@ class Settings(Frozen):
     )
     strict: bool = Field(
         default=False,
-        description="Refuse standard OpenAI fields that a model cannot honour, instead of reporting.",
+        description="Answer as OpenAI does: refuse every field that OpenAI does not know, and every one "
+        "that a model cannot honour, instead of reporting it; want a model named.",
+    )
+    unknown_fields: UnknownFields = Field(
+        default=UnknownFields.ERROR,
+        description="A field that neither OpenAI nor the model knows: `error` refuses it with near matches, "
+        "`report` lists it in the answer's `ignored`.",
+    )
+    default_response_format: DefaultFormat = Field(
+        default=DefaultFormat.AUTO,
+        description="What a request without `response_format` gets: `b64_json`, `url`, `both`, or `auto`: by "
+        "the model's name, base64 for gpt-image, URLs for dall-e, both for others.",
     )
     max_body_mb: int = Field(
         default=64, ge=1, description="Largest request body, in megabytes (2**20 bytes)."
@@ -37,6 +49,16 @@ class Settings(Frozen):
     )
     state_folder: str | None = Field(
         default=None, description="Folder in which what was learned of models (schemas, load times) is kept."
+    )
+
+
+def policy(settings: Settings) -> Policy:
+    """The settings as the mapping of OpenAI's requests sees them."""
+    return Policy(
+        strict=settings.strict,
+        unknown_fields=settings.unknown_fields,
+        default_response_format=settings.default_response_format,
+        urls=False,
     )
 
 

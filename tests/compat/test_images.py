@@ -1,20 +1,17 @@
-"""The images request is read as OpenAI reads it, and its answer is one that the SDK understands."""
+"""The answer of images is one that the SDK understands."""
 
 from __future__ import annotations
 
 import base64
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import orjson
-import pytest
-from openai.types import ImageGenerateParams, ImagesResponse
+from openai.types import ImagesResponse
 
-from compat.images import images_response, parse_generation, requested_model
+from compat.images import images_response
 from compat.mapped import Adjusted, Ignored, Mapped
 from compat.tokens import image_tokens
 from engines.calls import ComputeMetrics, EncodedImage, EngineCall, EngineResult, ImageFormat
-from engines.errors import InvalidRequest
-from tests.compat.models import TINY
 
 PICTURES = (b"\x89PNG one", bytes(range(256)) * 40)
 METRICS = ComputeMetrics(
@@ -52,107 +49,6 @@ def parsed_by_the_sdk(result: EngineResult = RESULT) -> ImagesResponse:
 
 def extra_of(response: ImagesResponse) -> dict[str, Any]:
     return response.model_extra or {}
-
-
-def test_every_field_of_the_sdk_is_known_by_name() -> None:
-    names = {name for variant in get_args(ImageGenerateParams) for name in get_type_hints(variant)}
-    values: dict[str, Any] = {"prompt": "a fox", "n": 2, "stream": True, "svg": {"model": "m"}}
-    request = parse_generation(dict.fromkeys(names) | values)
-    assert request.extra == {}
-    assert (request.n, request.stream, request.svg) == (2, True, {"model": "m"})
-
-
-def test_nulls_are_omissions() -> None:
-    left_out = parse_generation({"prompt": "a fox"})
-    assert parse_generation({"prompt": "a fox", "n": None, "size": None, "model": None}) == left_out
-
-
-def test_keys_that_openai_does_not_know_are_kept_as_they_are() -> None:
-    request = parse_generation({"prompt": "a fox", "seed": 5, "negative_prompt": None, "foo": [1]})
-    assert request.extra == {"seed": 5, "negative_prompt": None, "foo": [1]}
-
-
-def test_words_of_older_models_pass_for_any_model() -> None:
-    body = {"prompt": "a fox", "quality": "hd", "style": "vivid", "response_format": "b64_json"}
-    request = parse_generation(body)
-    assert (request.quality, request.style, request.response_format) == ("hd", "vivid", "b64_json")
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ({}, "Missing required parameter: 'prompt'."),
-        ({"prompt": None}, "Missing required parameter: 'prompt'."),
-        (
-            {"prompt": "x", "model": 3},
-            "Invalid type for 'model': expected a string, but got an integer instead.",
-        ),
-        (
-            {"prompt": "x", "output_format": "gif"},
-            "Invalid value: 'gif'. Supported values are: 'png', 'webp', and 'jpeg'.",
-        ),
-        (
-            {"prompt": "x", "moderation": "none"},
-            "Invalid value: 'none'. Supported values are: 'auto' and 'low'.",
-        ),
-        (
-            {"prompt": "x", "background": "red"},
-            "Invalid value: 'red'. Supported values are: 'transparent', 'opaque', and 'auto'.",
-        ),
-        (
-            {"prompt": "x", "output_compression": 101},
-            "Invalid 'output_compression': integer above maximum value. "
-            "Expected a value <= 100, but got 101 instead.",
-        ),
-        (
-            {"prompt": "x", "partial_images": -1},
-            "Invalid 'partial_images': integer below minimum value. "
-            "Expected a value >= 0, but got -1 instead.",
-        ),
-        (
-            ["prompt"],
-            "We could not parse the body of your request: expected a JSON object, but got an array instead.",
-        ),
-    ],
-)
-def test_a_bad_body_is_refused_in_openais_words(body: object, message: str) -> None:
-    with pytest.raises(InvalidRequest) as raised:
-        parse_generation(body)
-    assert str(raised.value) == message
-
-
-@pytest.mark.parametrize(
-    ("body", "first"),
-    [
-        ({"model": 1, "prompt": "", "n": 0}, "model"),
-        ({"quality": "ultra", "n": 0, "prompt": ""}, "prompt"),
-        ({"quality": "ultra", "n": 0, "prompt": "x"}, "n"),
-    ],
-)
-def test_of_several_faults_the_one_that_openai_names_is_named(body: object, first: str) -> None:
-    with pytest.raises(InvalidRequest) as raised:
-        parse_generation(body)
-    assert raised.value.parameter == first
-
-
-@pytest.mark.parametrize(
-    ("body", "first"),
-    [({"model": 1, "foo": 1}, "model"), ({"foo": 1}, "foo"), ({"prompt": "", "foo": None}, "foo")],
-)
-def test_with_a_schema_an_unknown_key_is_named_before_the_prompt(body: object, first: str) -> None:
-    with pytest.raises(InvalidRequest) as raised:
-        parse_generation(body, schema=TINY)
-    assert raised.value.parameter == first
-
-
-def test_with_a_schema_the_models_own_parameters_pass_under_any_name() -> None:
-    body = {"prompt": "x", "steps": 5, "seed": 1, "num_images": 2, "negative_prompt": "y"}
-    assert parse_generation(body, schema=TINY) == parse_generation(body)
-
-
-def test_the_model_can_be_read_before_the_rest() -> None:
-    assert requested_model({"model": "fox", "n": "bad"}) == "fox"
-    assert requested_model({"model": None}) is None
 
 
 def test_the_sdk_reads_every_picture_back() -> None:
