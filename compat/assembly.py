@@ -16,7 +16,7 @@ from compat.errors import Unsupported
 from compat.fields import integer
 from compat.mapped import Ignored, Mapped, Operation
 from compat.outputs import output_for
-from compat.parameters import COUNT, GUIDANCE, HEIGHT, PROMPT, SEED, STEPS, WIDTH
+from compat.parameters import COUNT, GUIDANCE, HEIGHT, MASK, PROMPT, SEED, STEPS, WIDTH
 from compat.policy import Policy
 from compat.quality import guidance_for, resolved, steps_for
 from compat.requests import ImageRequest
@@ -118,6 +118,8 @@ def assemble(
         format=output.format,
         compression=output.compression,
         resize_to=plan.resize_to,
+        fit_inputs=plan.fit_inputs,
+        keep_unmasked=MASK in given,
         previews=output.previews,
         frames=output.frames,
         frame_milliseconds=output.frame_milliseconds,
@@ -127,6 +129,7 @@ def assemble(
         operation=target.operation,
         delivery=output.delivery,
         stream=output.stream,
+        background="transparent" if request.background == "transparent" else "opaque",
         input_image_tokens=input_image_tokens,
         ignored=(*told, *_told(request, NO_BEARING), *request.unknown),
         adjusted=plan.adjusted,

@@ -1,9 +1,9 @@
-"""The size of an edit: that of the picture sent in, where nothing else is asked for and the model can.
+"""The size of an edit: that of the picture sent in, where nothing else is asked for.
 
-A model that takes a size draws the picture's own, if that is one it makes. If not, it draws the one
-nearest in shape; from a free choice, the picture's shape at the model's default area where the picture
-has less than a quarter of that area or more than all of it: a model draws nothing useful at sizes far
-from those it was made for. A model that takes no size draws at the picture's own.
+A model draws nothing useful at sizes far from those it was made for. So the picture is resampled to
+the nearest size that the model draws well - of those it lists, or, of a free choice, the picture's
+shape at the model's default area where the picture has less than a quarter of that area or more than
+all of it - and the drawn one back to the size that is wanted.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from compat.sizes import (
     Size,
     SizePlan,
     best_supported,
-    check_resized,
     plan_size,
     spelled,
     takes_size,
 )
-from engines.schema import MethodSchema, SizeFit, SizeRule
+from engines.schema import MethodSchema, SizeRule
 
 SMALLEST_SHARE: Final = 0.25
 """Of the model's default area."""
@@ -31,23 +30,26 @@ SMALLEST_SHARE: Final = 0.25
 def plan_edit_size(requested: Size | None, picture: Size, rule: SizeRule, method: MethodSchema) -> SizePlan:
     """Decide how the size of an edit is made; all sizes are (width, height) in pixels.
 
+    A pipeline whose own call takes pictures sizes them itself.
+
     Raises:
         InvalidSize: the model does not make what was asked for, and nothing allows resampling.
     """
-    if not takes_size(method):
-        return _plan_at_own_size(requested, picture)
-    if requested is not None:
+    if method.name == "__call__":
         return plan_size(requested, rule, method)
-    supported = rule.native or rule.fixed
-    drawn = best_supported(picture, supported) if supported else nearest_free(picture, rule)
-    if drawn == picture:
-        return SizePlan(draw=drawn)
-    resized = bool(supported) and rule.fit is SizeFit.RESIZE and max(picture) <= LARGEST_RESIZED_EDGE
-    reason = "the nearest to the picture's own that the model makes" + ("; resized" if resized else "")
+    if requested is not None and takes_size(method):
+        plan = plan_size(requested, rule, method)
+        drawn, wanted, adjusted = plan.draw or requested, requested, plan.adjusted
+    else:
+        wanted = requested or _bounded(picture)
+        drawn = _well_drawn(wanted, rule)
+        reason = f"drawn at {spelled(drawn)}, the nearest that the model draws well, and resized"
+        adjusted = () if drawn == wanted else (Adjusted("size", spelled(wanted), spelled(drawn), reason),)
     return SizePlan(
-        draw=drawn,
-        resize_to=picture if resized else None,
-        adjusted=(Adjusted("size", spelled(picture), spelled(drawn), reason),),
+        draw=drawn if takes_size(method) else None,
+        resize_to=None if drawn == wanted else wanted,
+        fit_inputs=drawn,
+        adjusted=adjusted,
     )
 
 
@@ -60,6 +62,11 @@ def nearest_free(picture: Size, rule: SizeRule) -> Size:
     return _on_multiple(picture[0] * scale, rule), _on_multiple(picture[1] * scale, rule)
 
 
+def _well_drawn(wanted: Size, rule: SizeRule) -> Size:
+    supported = rule.native or rule.fixed
+    return best_supported(wanted, supported) if supported else nearest_free(wanted, rule)
+
+
 def _on_multiple(edge: float, rule: SizeRule) -> int:
     step = rule.multiple
     lowest = max(1, math.ceil(rule.minimum / step)) * step
@@ -67,11 +74,7 @@ def _on_multiple(edge: float, rule: SizeRule) -> int:
     return int(min(max(round(edge / step) * step, lowest), highest))
 
 
-def _plan_at_own_size(requested: Size | None, picture: Size) -> SizePlan:
-    if requested is None or requested == picture:
-        return SizePlan()
-    check_resized(requested)
-    reason = "the model draws at the picture's own size; resized"
-    return SizePlan(
-        resize_to=requested, adjusted=(Adjusted("size", spelled(requested), spelled(picture), reason),)
-    )
+def _bounded(picture: Size) -> Size:
+    """The picture's size, its longest edge brought down to what may be resampled to."""
+    scale = min(1.0, LARGEST_RESIZED_EDGE / max(picture))
+    return max(1, round(picture[0] * scale)), max(1, round(picture[1] * scale))

@@ -31,6 +31,7 @@ from engines.errors import (
     GenerationFailed,
     GenerationStopped,
     InvalidImage,
+    InvalidMask,
     InvalidParameter,
     InvalidRequest,
     LoadFailed,
@@ -38,9 +39,11 @@ from engines.errors import (
     ModelLoading,
     NotLoadable,
     OutOfMemory,
+    StorageFailed,
     Unavailable,
     UnknownModel,
     UnknownParameter,
+    UnsupportedImageType,
 )
 
 SHORTEST_RETRY: Final = 1
@@ -86,6 +89,60 @@ class BodyTooLarge(InvalidRequest):
 
     def __str__(self) -> str:
         return f"Maximum content size limit ({self.limit}) exceeded ({self.size} bytes read)."
+
+
+class UploadStalled(InvalidRequest):
+    """The body stopped coming; ``seconds`` is how long it was waited for."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"The request's body stopped coming for {self.seconds:g} s."
+
+
+class MissingKey(InvalidRequest):
+    """The server wants an API key, and none came."""
+
+    def __str__(self) -> str:
+        return (
+            "You didn't provide an API key. You need to provide your API key in an Authorization header "
+            "using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+        )
+
+
+class InvalidKey(InvalidRequest):
+    """The API key is none of the server's; ``shown`` is as much of it as may be quoted."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__(shown)
+        self.shown = shown
+
+    def __str__(self) -> str:
+        return f"Incorrect API key provided: {self.shown}."
+
+
+class FileNotStored(InvalidRequest):
+    """No file of this id is stored."""
+
+    def __init__(self, file_id: str) -> None:
+        super().__init__(file_id)
+        self.file_id = file_id
+
+    @property
+    def parameter(self) -> str:
+        return "file_id"
+
+    def __str__(self) -> str:
+        return f"No such File object: {self.file_id}"
+
+
+class PictureGone(InvalidRequest):
+    """No picture is kept under this address: it never was, or it has expired."""
+
+    def __str__(self) -> str:
+        return "This picture does not exist, or its address has expired."
 
 
 class InvalidUrl(InvalidRequest):
@@ -204,6 +261,14 @@ TABLE: Final[Mapping[type[BaseException], ErrorRow]] = MappingProxyType(
         MalformedBody: ErrorRow(400, _CALLER, None),
         UnsupportedMediaType: ErrorRow(415, _CALLER, "unsupported_content_type"),
         BodyTooLarge: ErrorRow(413, _CALLER, "body_too_large"),
+        UnsupportedImageType: ErrorRow(400, _CALLER, "unsupported_file_mimetype"),
+        InvalidMask: ErrorRow(400, _WISH, "invalid_mask_image_format"),
+        UploadStalled: ErrorRow(408, _CALLER, "request_timeout"),
+        MissingKey: ErrorRow(401, _CALLER, None),
+        InvalidKey: ErrorRow(401, _CALLER, "invalid_api_key"),
+        FileNotStored: ErrorRow(404, _CALLER, None),
+        PictureGone: ErrorRow(404, _CALLER, None),
+        StorageFailed: ErrorRow(507, _SERVER, "storage_failed", retry=False),
         InvalidUrl: ErrorRow(404, _CALLER, None),
         MethodNotAllowed: ErrorRow(405, _CALLER, "method_not_supported"),
         EngineFault: ErrorRow(500, _SERVER, None),

@@ -11,11 +11,9 @@ from compat.errors import Unsupported
 from compat.mapped import Delivery, Ignored
 from compat.policy import Policy
 from compat.requests import ImageRequest
-from engines.calls import ImageFormat
+from engines.calls import FRAME_MILLISECONDS, FRAMES, ImageFormat
 from engines.schema import PipelineSchema
 
-FRAMES: Final = 9
-FRAME_MILLISECONDS: Final = 200
 LONGEST_FRAME: Final = 655_350
 """Milliseconds; a GIF counts hundredths of a second in 16 bits."""
 
@@ -78,6 +76,8 @@ def _check_background(request: ImageRequest, schema: PipelineSchema, image_forma
             f"Transparent background is not supported for {image_format.name} output format",
             "invalid_transparent_background_output_format",
         )
+    if schema.transparent:
+        return
     raise Unsupported(
         "background",
         f"The model {schema.model_id!r} does not support the background 'transparent'. "

@@ -34,10 +34,14 @@ _PATTERN: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 @dataclass(frozen=True)
 class SizePlan:
-    """What to draw and what to make of it; an empty plan leaves the size to the model."""
+    """What to draw and what to make of it; an empty plan leaves the size to the model.
+
+    ``fit_inputs`` is the size that pictures sent in are resampled to before they are drawn from.
+    """
 
     draw: Size | None = None
     resize_to: Size | None = None
+    fit_inputs: Size | None = None
     adjusted: tuple[Adjusted, ...] = ()
     ignored: tuple[Ignored, ...] = ()
 

@@ -13,6 +13,10 @@ from engines.schema import Frozen, Method, PipelineSchema
 LARGEST_SEED: Final = 2**53 - 1
 """The largest integer that survives JSON in JavaScript, so that a reported seed can be sent back."""
 
+FRAMES: Final = 9
+FRAME_MILLISECONDS: Final = 200
+"""Of a GIF, where nothing is said; OpenAI's defaults."""
+
 
 class ImageFormat(StrEnum):
     """Encodings an engine can answer with."""
@@ -48,12 +52,24 @@ class EngineOptions(Frozen):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An input picture that was checked: its file's bytes, its size in pixels the right way up."""
+
+    data: bytes = field(repr=False)
+    width: int
+    height: int
+    has_alpha: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineCall:
     """One request to an engine.
 
     ``parameters`` are native ones, checked by `engines.validation`; ``count`` images are made for
     each prompt; image i is drawn from ``seed`` + i (a random seed where it is ``None``).
-    ``resize_to`` (width, height) asks for the finished images to be resampled. ``previews`` pictures of
+    ``resize_to`` (width, height) asks for the finished images to be resampled, ``fit_inputs`` for
+    the pictures that are given to be, before the pipeline sees them. With ``keep_unmasked`` an
+    inpainting gives back the input's own pixels where the mask is black. ``previews`` pictures of
     the way, evenly spread over the steps, are sent by ``Engine.stream`` in ``format``. With the format
     GIF an image becomes ``frames`` frames of its denoising, ``frame_milliseconds`` each, the last being
     the finished picture.
@@ -67,9 +83,11 @@ class EngineCall:
     format: ImageFormat = ImageFormat.PNG
     compression: int | None = None
     resize_to: tuple[int, int] | None = None
+    fit_inputs: tuple[int, int] | None = None
+    keep_unmasked: bool = False
     previews: int = 0
-    frames: int = 9
-    frame_milliseconds: int = 200
+    frames: int = FRAMES
+    frame_milliseconds: int = FRAME_MILLISECONDS
 
 
 @dataclass(frozen=True, kw_only=True)

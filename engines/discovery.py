@@ -58,6 +58,22 @@ _SEED: Final = ParameterSpec(
 )
 
 
+_BLENDED: Final = tuple(
+    ParameterSpec(
+        name=name,
+        required=True,
+        annotation="PIL.Image.Image",
+        type=ValueType(kind=ValueKind.IMAGE),
+        description=description,
+    )
+    for name, description in (
+        ("image", "The picture to repaint a part of."),
+        ("mask_image", "A grey picture of the same size: white is repainted, black stays as it is."),
+    )
+)
+"""What inpainting takes where the pipeline itself has none; see `engines.blending`."""
+
+
 def discover(card: ModelCard, *, max_images: int = 10) -> PipelineSchema:
     """Describe a model from its pipeline class, without weights; imports diffusers.
 
@@ -113,6 +129,8 @@ def _method(name: Method, kind: type[Any], rule: SizeRule, max_images: int) -> M
         for found in inspect.signature(function).parameters.values()
         if found.name != "self"
     ]
+    if name == "inpaint" and "mask_image" not in {spec.name for spec in parameters}:
+        parameters += _BLENDED
     names = {spec.name for spec in parameters}
     required = {*_without_substitute(parameters), *(_IMAGE_INPUTS[name])} & names
     bounded = [_bounded(spec, rule, max_images) for spec in parameters]
@@ -226,8 +244,13 @@ def _capabilities(methods: tuple[MethodSchema, ...]) -> tuple[Capability, ...]:
         "__call__": own,
         "image_to_image": Capability.IMAGE_TO_IMAGE,
         "inpaint": Capability.INPAINTING,
+        "variation": Capability.VARIATION,
     }
-    return tuple(dict.fromkeys(by_method[method.name] for method in methods))
+    found = [by_method[method.name] for method in methods]
+    image = methods[0].find("image")
+    if image is not None and image.visible:
+        found.insert(1, Capability.IMAGE_TO_IMAGE)
+    return tuple(dict.fromkeys(found))
 
 
 def _notes(call: MethodSchema, rule: SizeRule) -> tuple[str, ...]:

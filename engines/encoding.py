@@ -1,4 +1,4 @@
-"""Pixels turned into PNG, JPEG or WebP bytes.
+"""Pixels turned into PNG, JPEG, WebP or GIF bytes.
 
 Pillow's PNG at its default level takes 265 ms for a photograph of 1024x1024 pixels, more than some
 models take to draw it. The writer here (every row as its difference to the one above, then
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -30,8 +31,30 @@ _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _FILTER_UP: Final = 2
 
 
+def animate(frames: Sequence[Image.Image], milliseconds: int) -> bytes:
+    """Encode frames as a GIF that plays for ever; the last is shown five times as long.
+
+    Each lasts ``milliseconds``, rounded to the format's 10 ms and kept below its 655.35 s.
+    """
+    each = min(655_350, max(10, round(milliseconds, -1)))
+    buffer = io.BytesIO()
+    first, *rest = [frame.convert("RGB") for frame in frames]
+    durations = [each] * len(rest) + [min(655_350, 5 * each)]
+    first.save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=rest,
+        duration=durations,
+        loop=0,
+        optimize=False,
+        disposal=1,
+    )
+    return buffer.getvalue()
+
+
 def encode(image: Image.Image, image_format: ImageFormat, compression: int | None) -> bytes:
-    """Encode ``image``; metadata is not written.
+    """Encode ``image``; metadata is not written. A GIF of one picture is `animate` of it.
 
     ``compression`` is the quality of JPEG and WebP, 0 (smallest file) to 100; ``None`` means
     `DEFAULT_QUALITY`. PNG is lossless and takes no notice of it. JPEG has no transparency: the
@@ -39,6 +62,8 @@ def encode(image: Image.Image, image_format: ImageFormat, compression: int | Non
     """
     if image_format is ImageFormat.PNG:
         return _png(image)
+    if image_format is ImageFormat.GIF:
+        return animate([image], 0)
     quality = DEFAULT_QUALITY if compression is None else compression
     buffer = io.BytesIO()
     if image_format is ImageFormat.JPEG:

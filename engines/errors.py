@@ -9,11 +9,14 @@ Whose fault an error is, is decided by its class::
     │   ├── MissingParameter
     │   ├── InvalidParameter
     │   └── InvalidImage
+    │       ├── UnsupportedImageType
+    │       └── InvalidMask
     ├── EngineFault                 ours, or the model's
     │   ├── NotLoadable             the checkpoint cannot be opened by this version
     │   ├── LoadFailed              it should have opened, and did not
     │   ├── GenerationFailed
     │   └── OutOfMemory
+    ├── StorageFailed               pictures or files cannot be kept, or read back
     └── Unavailable                 for now: the same call can succeed later
         ├── ModelLoading
         ├── EngineBusy
@@ -136,6 +139,23 @@ class InvalidImage(InvalidRequest):
         return f"Invalid image in {self.name!r}: {self.reason}"
 
 
+class UnsupportedImageType(InvalidImage):
+    """A file given as an image is none, or of a kind that is not read; ``reason`` is its media type."""
+
+    def __str__(self) -> str:
+        return (
+            f"Invalid file {self.name!r}: unsupported mimetype ({self.reason!r}). "
+            "Supported file formats are 'image/jpeg', 'image/png', 'image/webp', 'image/gif' and 'image/bmp'."
+        )
+
+
+class InvalidMask(InvalidImage):
+    """A mask is a picture, and yet none that says what to repaint."""
+
+    def __str__(self) -> str:
+        return f"Invalid mask image format - {self.reason}"
+
+
 class EngineFault(EngineError):
     """The engine could not do what it should be able to do."""
 
@@ -179,6 +199,18 @@ class OutOfMemory(EngineFault):
 
     def __str__(self) -> str:
         return f"The model {self.model!r} ran out of memory: {self.reason}"
+
+
+class StorageFailed(EngineError):
+    """What should be kept cannot be ``doing`` (written, read), for a reason in words."""
+
+    def __init__(self, doing: str, reason: str) -> None:
+        super().__init__(doing, reason)
+        self.doing = doing
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"The storage cannot be {self.doing}: {self.reason}."
 
 
 class Unavailable(EngineError):

@@ -13,13 +13,15 @@ from PIL import Image
 from pydantic import JsonValue
 from transformers import PreTrainedTokenizerBase
 
+from engines.blending import Repainting
 from engines.calls import EngineCall, EngineOptions
 from engines.card import Family
 from engines.errors import GenerationFailed, InvalidParameter
 from engines.failures import translated
-from engines.inputs import generators, holds_pictures, per_prompt, pipeline_arguments, seeds
+from engines.inputs import fitted, generators, holds_pictures, per_prompt, pipeline_arguments, seeds
+from engines.previews import Show, Ways
 from engines.schema import UNSET, DefaultSource, MethodSchema, PipelineSchema
-from engines.stepping import OnStep, watched
+from engines.stepping import OnStep, StepHook, watched
 
 if TYPE_CHECKING:
     from engines.loading import LoadedModel
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 class Generated:
     """What a request gave: pictures, each with its seed, and the values that made them.
 
+    ``frames`` are, for a GIF, the pictures of the way to each image, in the images' order.
     ``parameters`` holds the defaults too, the size really drawn (before `EngineCall.resize_to`),
     and ``seeds``; a picture among them is described by its size. ``steps`` are those really made,
     over all pictures; ``inference_seconds`` is the time inside the pipeline; ``prompt_tokens`` the
@@ -40,6 +43,7 @@ class Generated:
     steps: int
     inference_seconds: float
     prompt_tokens: int | None
+    frames: tuple[tuple[Image.Image, ...], ...] = ()
 
 
 def generate(
@@ -50,12 +54,13 @@ def generate(
     options: EngineOptions,
     stop: threading.Event,
     on_step: OnStep,
+    on_preview: Show | None = None,
 ) -> Generated:
     """Draw ``call.count`` images for each prompt, in the thread that calls.
 
     With `EngineOptions.batch_size` 1 every image is a call of its own and equals, pixel for pixel,
     the one that the stock pipeline draws from its seed. ``on_step`` gets the steps made and the
-    steps expected over all calls.
+    steps expected over all calls, ``on_preview`` the `EngineCall.previews` pictures of the way.
 
     Raises:
         GenerationStopped: ``stop`` was set; at a step's boundary.
@@ -68,18 +73,33 @@ def generate(
         raise InvalidParameter("method", f"this model has no {call.method!r}")
     values = _defaults(method) | call.parameters
     given = _presets(method) | call.parameters
-    arguments = pipeline_arguments(method, given, max_image_pixels=options.max_image_pixels)
+    pictures = pipeline_arguments(method, given, max_image_pixels=options.max_image_pixels)
+    repainting = Repainting(pipeline, pictures, inpaints=call.method == "inpaint", keep=call.keep_unmasked)
+    inputs = fitted(pictures, call.fit_inputs)
+    arguments = repainting.arguments(inputs, schema.size)
     prompts = per_prompt(arguments)
     every_seed = seeds(call.seed, len(prompts) * call.count)
     together = images_per_call(
         model.card.family, method, values | arguments, batch_size=min(options.batch_size, call.count)
     )
     calls = list(_parted(prompts, every_seed, count=call.count, together=together))
+
+    def finish(image: Image.Image) -> Image.Image:
+        return repainting.finished(_resized(image, call.resize_to))
+
+    ways = Ways(pipeline, call, values | arguments, finish=finish, show=on_preview)
     run = _Run(model.card.name, pipeline, method, stop=stop, on_step=on_step, values=values, calls=len(calls))
-    images = [each for own, own_seeds in calls for each in run.draw(own, own_seeds)]
+    images = [
+        each
+        for own, own_seeds in calls
+        for each in run.draw(
+            own, own_seeds, hooks=(*repainting.hooks(inputs, own_seeds[0]), *ways.hooks(len(own_seeds)))
+        )
+    ]
     return Generated(
-        images=tuple((_resized(image, call.resize_to), seed) for image, seed in images),
-        parameters=_effective(method, values, arguments, images, every_seed),
+        images=tuple((finish(image), seed) for image, seed in images),
+        frames=ways.frames,
+        parameters=_effective(method, values, {**inputs, **arguments}, images, every_seed),
         steps=run.steps,
         inference_seconds=run.seconds,
         prompt_tokens=_prompt_tokens(pipeline, prompts),
@@ -110,7 +130,9 @@ class _Run:
         self._values = values
         self._calls_left = calls
 
-    def draw(self, arguments: Mapping[str, Any], seeds: Sequence[int]) -> list[tuple[Image.Image, int]]:
+    def draw(
+        self, arguments: Mapping[str, Any], seeds: Sequence[int], *, hooks: Sequence[StepHook]
+    ) -> list[tuple[Image.Image, int]]:
         """Call the pipeline once, for one image from each of ``seeds``."""
         started = time.monotonic()
         watch = watched(
@@ -120,6 +142,7 @@ class _Run:
             on_step=self._report,
             arguments=self._values,
             already=self.steps,
+            hooks=hooks,
         )
         with translated(self._model), watch as steps, torch.inference_mode():
             output = self._pipeline(**arguments, **self._own_arguments(seeds))
@@ -168,7 +191,12 @@ def images_per_call(
     repeat its image embeddings (huggingface/diffusers#13597). A list of pictures is taken by some
     pipelines as one for each image of the batch, and by others as references for all.
     """
-    if batch_size == 1 or method.find("num_images_per_prompt") is None or method.find("generator") is None:
+    if (
+        batch_size == 1
+        or method.name == "inpaint"
+        or method.find("num_images_per_prompt") is None
+        or method.find("generator") is None
+    ):
         return 1
     if any(holds_pictures(spec.type) and isinstance(values.get(spec.name), list) for spec in method.visible):
         return 1

@@ -5,29 +5,18 @@ The values have passed `engines.validation`; only what JSON cannot carry is chan
 
 from __future__ import annotations
 
-import io
 import secrets
-import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
-import pybase64
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import JsonValue
 
+from engines.calls import LARGEST_SEED
 from engines.errors import InvalidImage, InvalidParameter
+from engines.pictures import decode_text, open_picture
 from engines.schema import MethodSchema, ValueKind, ValueType
-
-LARGEST_SEED: Final = 2**53 - 1
-"""The largest integer that survives JSON in JavaScript, so that a reported seed can be sent back."""
-
-_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""What Pillow may open. Its other readers are old, rare and, as EPS, start other programs."""
-
-_DECODER_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error)
-"""What Pillow raises on damaged files."""
 
 
 def seeds(seed: int | None, count: int) -> tuple[int, ...]:
@@ -58,7 +47,10 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
 
 
 def pipeline_arguments(
-    method: MethodSchema, parameters: Mapping[str, JsonValue], *, max_image_pixels: int
+    method: MethodSchema,
+    parameters: Mapping[str, JsonValue],
+    *,
+    max_image_pixels: int,
 ) -> dict[str, Any]:
     """The keyword arguments for a pipeline: pictures decoded, everything else as it is.
 
@@ -75,6 +67,11 @@ def pipeline_arguments(
         for spec in method.visible
         if spec.name in parameters
     }
+
+
+def fitted(arguments: Mapping[str, Any], size: tuple[int, int] | None) -> dict[str, Any]:
+    """The arguments with every picture resampled to ``size`` (width, height), where one is given."""
+    return {name: _fitted(value, size) for name, value in arguments.items()}
 
 
 def per_prompt(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -112,6 +109,14 @@ def holds_pictures(value: ValueType) -> bool:
             return False
 
 
+def _fitted(value: Any, size: tuple[int, int] | None) -> Any:
+    if isinstance(value, list):
+        return [_fitted(each, size) for each in value]
+    if not isinstance(value, Image.Image) or size is None or value.size == size:
+        return value
+    return value.resize(size, Image.Resampling.LANCZOS)
+
+
 def _with_pictures(name: str, value: JsonValue, max_pixels: int) -> Any:
     if value is None:
         return None
@@ -130,41 +135,5 @@ def decode_image(name: str, text: str, *, max_pixels: int) -> Image.Image:
     Raises:
         InvalidImage: not base64, not a picture, damaged, or of more than ``max_pixels``.
     """
-    data = _decode_base64(name, text)
-    try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        pixels = image.width * image.height
-        if pixels > max_pixels:
-            raise InvalidImage(
-                name,
-                f"{image.width}x{image.height} is {pixels} pixels; at most {max_pixels} are accepted",
-            )
-        return _converted(ImageOps.exif_transpose(image), "L" if "mask" in name else "RGB")
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InvalidImage(name, f"too many pixels; at most {max_pixels} are accepted") from error
-    except _DECODER_ERRORS as error:
-        known = ", ".join(_FORMATS)
-        raise InvalidImage(name, f"not a readable image (accepted formats: {known})") from error
-
-
-def _decode_base64(name: str, text: str) -> bytes:
-    if text.startswith(("http://", "https://")):
-        raise InvalidImage(name, "URLs are not fetched; send base64 or a data URI")
-    if text.startswith("data:"):
-        head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise InvalidImage(name, "the data URI is not base64")
-    try:
-        return pybase64.b64decode("".join(text.split()), validate=True)
-    except ValueError as error:
-        raise InvalidImage(name, "not base64") from error
-
-
-def _converted(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):
-        # Pillow clips 16-bit greys at 255 instead of scaling them: a depth map would turn white.
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.mode == "P":
-        # Pillow warns about the palette's transparency on a direct conversion.
-        image = image.convert("RGBA")
-    return image.convert(mode)
+    image = open_picture(name, decode_text(name, text), max_pixels=max_pixels)
+    return image.convert("L" if "mask" in name else "RGB")

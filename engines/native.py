@@ -1,8 +1,8 @@
 """A native request - a model's own parameters as JSON - turned into an engine call.
 
 Nothing is renamed or guessed here: what a pipeline calls a parameter is what a request calls it.
-Four names are not the pipelines' own and are taken out: ``seed``, the number of images, and the
-encoding of the answer.
+Some names are not the pipelines' own and are taken out: ``seed``, the number of images, the encoding of
+the answer, and the pictures of the way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from engines.calls import LARGEST_SEED, EngineCall, ImageFormat
+from engines.calls import FRAME_MILLISECONDS, FRAMES, LARGEST_SEED, EngineCall, ImageFormat
 from engines.errors import InvalidParameter
 from engines.schema import Method, MethodSchema, PipelineSchema
 from engines.validation import check, check_size
@@ -45,6 +45,9 @@ def map_native(
     seed = _integer("seed", given.pop("seed", None), 0, LARGEST_SEED)
     count = _integer(COUNT, given.pop(COUNT, None), 1, _most_images(chosen))
     image_format, compression = _encoding(given, chosen)
+    previews = _of_the_way(given, chosen, "partial_images", 0, 16)
+    frames = _of_the_way(given, chosen, "frame_count", 2, 16)
+    duration = _of_the_way(given, chosen, "frame_duration_ms", 1, 655_350)
     given = check(chosen, given)
     _check_size(given, schema)
     return EngineCall(
@@ -55,6 +58,9 @@ def map_native(
         seed=seed,
         format=image_format,
         compression=compression,
+        previews=previews or 0,
+        frames=frames or FRAMES,
+        frame_milliseconds=duration or FRAME_MILLISECONDS,
     )
 
 
@@ -86,6 +92,15 @@ def _encoding(given: dict[str, JsonValue], method: MethodSchema) -> tuple[ImageF
     if image_format is ImageFormat.PNG and compression not in (None, 100):
         raise InvalidParameter("output_compression", "PNG is lossless; only 100 is supported for it.")
     return image_format, None if image_format is ImageFormat.PNG else compression
+
+
+def _of_the_way(
+    given: dict[str, JsonValue], method: MethodSchema, name: str, minimum: int, maximum: int
+) -> int | None:
+    """Take a wish for pictures of the way out, where the pipeline has no such parameter."""
+    if _has(method, name):
+        return None
+    return _integer(name, given.pop(name, None), minimum, maximum)
 
 
 def _has(method: MethodSchema, name: str) -> bool:

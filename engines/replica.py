@@ -11,16 +11,28 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import serve
 
-from engines.calls import EncodedImage, EngineCall, EngineOptions, EngineResult, LoadPhase, LoadProgress
+from engines.calls import (
+    EncodedImage,
+    EngineCall,
+    EngineEvent,
+    EngineOptions,
+    EngineResult,
+    ImageFormat,
+    LoadPhase,
+    LoadProgress,
+    Preview,
+    StepProgress,
+)
 from engines.card import ModelCard
 from engines.errors import EngineLeaving, InvalidParameter, LoadFailed
+from engines.events import Events
 from engines.schema import Frozen, PipelineSchema
 from engines.warming import Warming
 
@@ -72,6 +84,41 @@ class Engine:
             GenerationFailed, OutOfMemory: the pipeline failed.
             GenerationStopped: the caller went away.
         """
+        run = await self._begin(call)
+        return await self._finish(run, await self._stoppable(run))
+
+    async def stream(self, call: EngineCall) -> AsyncGenerator[EngineEvent]:
+        """As `generate`, telling of the steps and the pictures of the way; the result is the last event.
+
+        Steps that nobody has taken yet are told as one. A caller who leaves ends the run.
+        """
+        run = await self._begin(call)
+        events = Events(asyncio.get_running_loop())
+        run.on_step, run.on_preview = events.step, events.preview
+        drawing = asyncio.create_task(self._stoppable(run))
+        drawing.add_done_callback(lambda _: events.end())
+        try:
+            async for event in events:
+                if isinstance(event, StepProgress):
+                    yield event
+                else:
+                    index, image = event
+                    yield Preview(index, (await self._encode_all([(image, run.call.seed or 0)], call))[0])
+            yield await self._finish(run, await drawing)
+        finally:
+            drawing.cancel()
+            await asyncio.wait([drawing])
+
+    async def release(self) -> None:
+        """Ask to be put to sleep: no new work is taken, running work ends first."""
+        self._leaving = True
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What `engines.scaling.ReleasePolicy` looks at."""
+        return {"leaving": float(self._leaving)}
+
+    async def _begin(self, call: EngineCall) -> Run:
+        """Wait for the model and check the call against it."""
         arrived = time.monotonic()
         if self._leaving:
             raise EngineLeaving(self._card.name)
@@ -85,17 +132,16 @@ class Engine:
         self._check(call, schema)
         run = Run(model, schema, call, self._options, arrived=arrived)
         run.load_seconds = 0.0 if was_ready else loaded - arrived
-        generated = await self._stoppable(run)
-        images = await self._encode(run, generated)
+        return run
+
+    async def _finish(self, run: Run, generated: Generated) -> EngineResult:
+        started = time.monotonic()
+        if run.call.format is ImageFormat.GIF:
+            images = await self._animate(run.call, generated)
+        else:
+            images = await self._encode_all(generated.images, run.call)
+        run.encode_seconds = time.monotonic() - started
         return run.result(generated, images)
-
-    async def release(self) -> None:
-        """Ask to be put to sleep: no new work is taken, running work ends first."""
-        self._leaving = True
-
-    def record_autoscaling_stats(self) -> dict[str, float]:
-        """What `engines.scaling.ReleasePolicy` looks at."""
-        return {"leaving": float(self._leaving)}
 
     def _check(self, call: EngineCall, schema: PipelineSchema) -> None:
         from engines.validation import check
@@ -122,17 +168,21 @@ class Engine:
                 future.exception()
             raise
 
-    async def _encode(self, run: Run, generated: Generated) -> tuple[EncodedImage, ...]:
+    async def _encode_all(
+        self, pictures: Sequence[tuple[Any, int]], call: EngineCall
+    ) -> tuple[EncodedImage, ...]:
         loop = asyncio.get_running_loop()
-        started = time.monotonic()
-        encoded = await asyncio.gather(
-            *(
-                loop.run_in_executor(self._encoders, _encode_one, image, seed, run.call)
-                for image, seed in generated.images
-            )
+        encoded = (loop.run_in_executor(self._encoders, _encode_one, *each, call) for each in pictures)
+        return tuple(await asyncio.gather(*encoded))
+
+    async def _animate(self, call: EngineCall, generated: Generated) -> tuple[EncodedImage, ...]:
+        loop = asyncio.get_running_loop()
+        ways = zip(generated.images, generated.frames, strict=True)
+        animated = (
+            loop.run_in_executor(self._encoders, _animate_one, image, seed, frames, call)
+            for (image, seed), frames in ways
         )
-        run.encode_seconds = time.monotonic() - started
-        return tuple(encoded)
+        return tuple(await asyncio.gather(*animated))
 
 
 class Run:
@@ -153,6 +203,8 @@ class Run:
         self.stop = threading.Event()
         self.load_seconds = 0.0
         self.encode_seconds = 0.0
+        self.on_step: Callable[[int, int], None] = _ignore
+        self.on_preview: Callable[[int, Any], None] | None = None
         self._model = model
         self._schema = schema
         self._options = options
@@ -167,7 +219,13 @@ class Run:
         self._queue_seconds = time.monotonic() - self._arrived - self.load_seconds
         with self._meter:
             return generate(
-                self._model, self._schema, self.call, options=self._options, stop=self.stop, on_step=_ignore
+                self._model,
+                self._schema,
+                self.call,
+                options=self._options,
+                stop=self.stop,
+                on_step=self.on_step,
+                on_preview=self.on_preview,
             )
 
     def result(self, generated: Generated, images: tuple[EncodedImage, ...]) -> EngineResult:
@@ -188,7 +246,7 @@ class Run:
 
 
 def _ignore(step: int, total: int) -> None:
-    """Progress of a running call is not published yet."""
+    """A caller who waits for the result alone is told of no steps."""
 
 
 def _encode_one(image: Any, seed: int, call: EngineCall) -> EncodedImage:
@@ -196,6 +254,18 @@ def _encode_one(image: Any, seed: int, call: EngineCall) -> EncodedImage:
 
     return EncodedImage(
         data=encode(image, call.format, call.compression),
+        format=call.format,
+        width=image.width,
+        height=image.height,
+        seed=seed,
+    )
+
+
+def _animate_one(image: Any, seed: int, frames: Sequence[Any], call: EngineCall) -> EncodedImage:
+    from engines.encoding import animate
+
+    return EncodedImage(
+        data=animate([*frames, image], call.frame_milliseconds),
         format=call.format,
         width=image.width,
         height=image.height,

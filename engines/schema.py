@@ -181,6 +181,7 @@ class PipelineSchema(Frozen):
     """Everything a caller can know of a model before calling it.
 
     ``live`` is true once the loaded pipeline has added what its class alone does not tell.
+    ``transparent`` says that the pictures have an alpha channel.
     ``notes`` are sentences for a reader: silent rounding, an embedded guidance scale and the like.
     """
 
@@ -193,6 +194,7 @@ class PipelineSchema(Frozen):
     size: SizeRule | None = None
     notes: tuple[str, ...] = ()
     live: bool = False
+    transparent: bool = False
 
     def method(self, name: str) -> MethodSchema | None:
         """The method of this name, where the model has it."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -22,6 +23,42 @@ OnStep = Callable[[int, int], None]
 """Takes the number of steps made, counted from 1, and the number expected in all."""
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step that a scheduler has just made, for hooks that look at the latents or change them.
+
+    ``main`` is false for the steps of a prior, whose latents are no picture's. ``number`` counts this
+    scheduler's steps from 1, ``of`` is how many it will make; ``next_timestep`` is ``None`` after the
+    last. ``sample`` and ``model_output`` are what the step began with.
+    """
+
+    scheduler: Any
+    main: bool
+    number: int
+    of: int
+    timestep: Any
+    next_timestep: Any
+    model_output: torch.Tensor
+    sample: torch.Tensor
+    result: Any
+
+    @property
+    def latents(self) -> torch.Tensor:
+        """What the step made of the sample."""
+        latents: torch.Tensor = self.result[0]
+        return latents
+
+    def with_latents(self, latents: torch.Tensor) -> Any:
+        """The step's result with other latents."""
+        if isinstance(self.result, tuple):
+            return (latents, *self.result[1:])
+        return type(self.result)(**(dict(self.result) | {"prev_sample": latents}))
+
+
+StepHook = Callable[[Step], Any]
+"""Takes a step; returns its result, changed or not."""
+
+
 class StepWatch:
     """Counts the steps of one pipeline call, over all of its schedulers.
 
@@ -32,7 +69,16 @@ class StepWatch:
     the steps that were planned for it.
     """
 
-    def __init__(self, *, model: str, stop: threading.Event, on_step: OnStep, already: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        stop: threading.Event,
+        on_step: OnStep,
+        already: int = 0,
+        hooks: Sequence[StepHook] = (),
+    ) -> None:
+        self.hooks = tuple(hooks)
         self._model = model
         self._already = already
         self._stop = stop
@@ -68,6 +114,10 @@ class StepWatch:
             length += _steps_left(scheduler, timestep)
         self._stages[key] = (made, length)
 
+    def stage(self, scheduler: Any) -> tuple[int, int]:
+        """Steps made by ``scheduler``, and how many it will make in all."""
+        return self._stages[id(scheduler)]
+
     def end(self, scheduler: Any) -> None:
         """Count a step made, report it, and stop here if that was asked for."""
         made, length = self._stages[id(scheduler)]
@@ -79,16 +129,38 @@ class StepWatch:
 class _WatchedStep:
     """Stands in for one scheduler's ``step``; has its signature, which pipelines inspect."""
 
-    def __init__(self, scheduler: Any, original: Callable[..., Any], watch: StepWatch) -> None:
+    def __init__(self, scheduler: Any, original: Callable[..., Any], watch: StepWatch, *, main: bool) -> None:
         functools.update_wrapper(self, original)
         self._scheduler = scheduler
+        self._main = main
         self._original = original
         self._watch = watch
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self._watch.begin(self._scheduler, args[1] if len(args) > 1 else kwargs.get("timestep"))
         result = self._original(*args, **kwargs)
+        if self._watch.hooks:
+            result = self._hooked(result, *args, **kwargs)
         self._watch.end(self._scheduler)
+        return result
+
+    def _hooked(
+        self, result: Any, model_output: Any = None, timestep: Any = None, sample: Any = None, **_: Any
+    ) -> Any:
+        made, length = self._watch.stage(self._scheduler)
+        for hook in self._watch.hooks:
+            step = Step(
+                scheduler=self._scheduler,
+                main=self._main,
+                number=made + 1,
+                of=length,
+                timestep=timestep,
+                next_timestep=_next_timestep(self._scheduler, length - made - 1),
+                model_output=model_output,
+                sample=sample,
+                result=result,
+            )
+            result = hook(step)
         return result
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _WatchedStep:
@@ -96,7 +168,7 @@ class _WatchedStep:
         twin = memo.get(id(self._scheduler))
         if twin is None or not isinstance(self._original, MethodType):
             return self
-        return _WatchedStep(twin, MethodType(self._original.__func__, twin), self._watch)
+        return _WatchedStep(twin, MethodType(self._original.__func__, twin), self._watch, main=self._main)
 
 
 @contextmanager
@@ -108,19 +180,21 @@ def watched(
     on_step: OnStep,
     arguments: Mapping[str, Any],
     already: int = 0,
+    hooks: Sequence[StepHook] = (),
 ) -> Iterator[StepWatch]:
     """Watch one call of ``pipeline``: report its steps, and end it when ``stop`` is set.
 
     ``arguments`` are those of the call: ``num_inference_steps`` is the plan of ``scheduler``,
     ``prior_num_inference_steps`` that of ``prior_scheduler``, and so on. ``already`` steps were made by
-    earlier calls of the same request; only the error counts them in. The schedulers get their
+    earlier calls of the same request; only the error counts them in. ``hooks`` see every step, and may
+    change what it made. The schedulers get their
     own ``step`` back in every case. After an exception the hooks of offloaded and caching
     components are put back too, which a pipeline does only at the end of a call that succeeds.
 
     Raises:
         GenerationStopped: at a step's boundary, or at once where ``stop`` is set already.
     """
-    watch = StepWatch(model=model, stop=stop, on_step=on_step, already=already)
+    watch = StepWatch(model=model, stop=stop, on_step=on_step, already=already, hooks=hooks)
     watch.check()
     pipelines = list(_pipelines(pipeline))
     replaced: list[tuple[Any, Any]] = []
@@ -128,7 +202,7 @@ def watched(
         steps = arguments.get(name.removesuffix("scheduler") + "num_inference_steps")
         watch.plan(scheduler, steps if isinstance(steps, int) else 0)
         replaced.append((scheduler, vars(scheduler).get("step")))
-        scheduler.step = _WatchedStep(scheduler, scheduler.step, watch)
+        scheduler.step = _WatchedStep(scheduler, scheduler.step, watch, main=name == "scheduler")
     try:
         yield watch
     except BaseException:
@@ -160,6 +234,14 @@ def _schedulers(pipelines: list[Any]) -> Iterator[tuple[str, Any]]:
             if known and id(component) not in seen:
                 seen.add(id(component))
                 yield name, component
+
+
+def _next_timestep(scheduler: Any, left: int) -> Any:
+    """The timestep of the next step, of which there are ``left``."""
+    timesteps = getattr(scheduler, "timesteps", None)
+    if left <= 0 or timesteps is None or left > len(timesteps):
+        return None
+    return timesteps[len(timesteps) - left]
 
 
 def _steps_left(scheduler: Any, timestep: Any) -> int:

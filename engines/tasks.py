@@ -10,11 +10,14 @@ from engines.card import Family, ModelCard
 from engines.schema import Method
 
 _KANDINSKY_2: Final = (Family.KANDINSKY_2_1, Family.KANDINSKY_2_2)
+_BLENDED: Final = (*_KANDINSKY_2, Family.KANDINSKY_3, Family.KANDINSKY_5)
 _INPAINTING_CHANNELS: Final = 9
 
 
 def task_classes(card: ModelCard) -> dict[Method, Any]:
     """The diffusers classes to serve a model with, by method; ``__call__`` first.
+
+    A Kandinsky without a class for inpainting inpaints by `engines.blending`, with its main class.
 
     Source: the mappings of ``AutoPipelineForImage2Image`` and ``AutoPipelineForInpainting``. A
     Kandinsky 2 inpaints only with a UNet that was made for it (nine input channels).
@@ -25,17 +28,16 @@ def task_classes(card: ModelCard) -> dict[Method, Any]:
     name = card.pipeline_class or ""
     main = getattr(diffusers, name)
     classes: dict[Method, Any] = {"__call__": main}
-    key = next(
-        (key for key, found in auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.items() if found is main), None
-    )
-    if key is None:
-        return classes
+    names = auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING
+    key = next((key for key, found in names.items() if found is main), "")
     image_to_image = auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING.get(key)
     inpaint = auto_pipeline.AUTO_INPAINT_PIPELINES_MAPPING.get(key)
     if image_to_image is not None:
         classes["image_to_image"] = image_to_image
     if inpaint is not None and _can_inpaint(card):
         classes["inpaint"] = inpaint
+    elif card.family in _BLENDED:
+        classes["inpaint"] = main
     return classes
 
 

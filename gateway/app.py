@@ -1,7 +1,7 @@
 """The HTTP application: middleware in its order, routers, and what every failure looks like.
 
-Order, outermost first: `RequestContext` (ids, timing, last resort), Starlette's own error handling
-with the handlers below, the routers.
+Order, outermost first: `RequestContext` (ids, timing, last resort), `CrossOrigin`, `Authentication`,
+Starlette's own error handling with the handlers below, the routers.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from starlette.exceptions import HTTPException
 from compat.errors import InvalidUrl, MethodNotAllowed
 from engines.errors import EngineError, InvalidParameter
 from gateway.answers import failure, json_answer
+from gateway.authentication import Authentication
+from gateway.cross_origin import CrossOrigin
 from gateway.middleware import RequestContext
 from gateway.registry import native_path
-from gateway.routes import images, models, native
+from gateway.routes import azure, images, models, native
 from gateway.routes.dependencies import ServiceOf
 from gateway.service import Service
 
@@ -33,6 +35,8 @@ def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
         description="Image models behind OpenAI's images API, and behind their own parameters.",
     )
     app.state.service = service
+    app.add_middleware(Authentication, settings=lambda: service.settings)
+    app.add_middleware(CrossOrigin, settings=lambda: service.settings)
     app.add_middleware(RequestContext, proxied=proxied)
     app.add_exception_handler(EngineError, _on_engine_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -40,6 +44,7 @@ def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
     app.get("/", include_in_schema=False)(index)
     # The model routes of OpenAI and the native prefix cannot collide: no native path starts with /v1.
     app.include_router(images.router)
+    app.include_router(azure.router)
     app.include_router(models.router)
     app.include_router(native.router)
     return app
@@ -66,6 +71,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": f"OPTIONS, {allowed}"})
         return failure(MethodNotAllowed(request.method, request.url.path, tuple(allowed.split(", "))))
     return failure(InvalidUrl(request.method, request.url.path))
 

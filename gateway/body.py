@@ -1,47 +1,153 @@
-"""Request bodies: read within a limit, and parsed as one JSON object."""
+"""Request bodies: read within limits of size and time, parsed as a JSON object or as a form."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import orjson
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from compat.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
+from compat.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType, UploadStalled
+from compat.fields import type_word
+from compat.sources import Upload
+from gateway.limits import Limits
+
+JSON: Final = "application/json"
+FORM: Final = "multipart/form-data"
+MOST_FILES: Final = 64
+MOST_FIELDS: Final = 256
+LARGEST_FIELD: Final = 1 << 20
+"""Bytes of a part that is no file."""
 
 
-async def read_json(request: Request, *, limit: int) -> dict[str, Any]:
-    """Read the body as a JSON object of at most ``limit`` bytes.
+@dataclass(frozen=True)
+class Body:
+    """A request's fields. Of a ``form`` they are strings and `Upload`s, several of a name in a list."""
+
+    fields: dict[str, Any] = field(repr=False)
+    form: bool = False
+
+
+async def read_json(request: Request, limits: Limits) -> dict[str, Any]:
+    """Read the body as a JSON object.
 
     The media type must be JSON: anything else could be sent by a foreign web page without asking.
 
     Raises:
-        UnsupportedMediaType, BodyTooLarge, MalformedBody
+        UnsupportedMediaType, BodyTooLarge, UploadStalled, MalformedBody
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise UnsupportedMediaType(media_type, ("application/json",))
+    kind = _media_type(request)
+    if not _is_json(kind):
+        raise UnsupportedMediaType(kind, (JSON,))
     try:
-        body = orjson.loads(await _read(request, limit))
+        body = orjson.loads(await _whole(request, limits))
     except orjson.JSONDecodeError as error:
         raise MalformedBody(f"the body is not valid JSON: {error}") from error
     if not isinstance(body, dict):
-        raise MalformedBody(f"expected a JSON object, but got {_json_type(body)} instead")
+        raise MalformedBody(f"expected a JSON object, but got {type_word(body)} instead")
     return body
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise BodyTooLarge(int(declared), limit)
+async def read_form(request: Request, limits: Limits) -> dict[str, Any]:
+    """Read the body as a form; ``name[]`` is another spelling of ``name`` given several times.
+
+    Files are spooled to disk while they come in.
+
+    Raises:
+        UnsupportedMediaType, BodyTooLarge, UploadStalled, MalformedBody
+    """
+    kind = _media_type(request)
+    if kind != FORM:
+        raise UnsupportedMediaType(kind, (FORM,))
+    parser = MultiPartParser(
+        request.headers,
+        _limited(request, limits),
+        max_files=MOST_FILES,
+        max_fields=MOST_FIELDS,
+        max_part_size=LARGEST_FIELD,
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+        # The parser raises KeyError where the media type names no boundary.
+        reason = error.message if isinstance(error, MultiPartException) else "no boundary"
+        raise MalformedBody(f"the form cannot be read: {reason}") from error
+    try:
+        return await _fields(form, limits)
+    finally:
+        await form.close()
+
+
+async def read_body(request: Request, limits: Limits) -> Body:
+    """Read the body as what its media type says: JSON or a form.
+
+    Raises:
+        UnsupportedMediaType, BodyTooLarge, UploadStalled, MalformedBody
+    """
+    kind = _media_type(request)
+    if kind == FORM:
+        return Body(await read_form(request, limits), form=True)
+    if not _is_json(kind):
+        raise UnsupportedMediaType(kind, (JSON, FORM))
+    return Body(await read_json(request, limits))
+
+
+async def _fields(form: FormData, limits: Limits) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        part: str | Upload = value if isinstance(value, str) else await _upload(value, limits)
+        plain = name.removesuffix("[]")
+        if plain not in fields:
+            fields[plain] = part
+        elif isinstance(fields[plain], list):
+            fields[plain].append(part)
+        else:
+            fields[plain] = [fields[plain], part]
+    return fields
+
+
+async def _upload(file: UploadFile, limits: Limits) -> Upload:
+    if file.size is not None and file.size > limits.file:
+        raise BodyTooLarge(file.size, limits.file)
+    return Upload(await file.read(), file.filename or "", file.content_type or "")
+
+
+async def _whole(request: Request, limits: Limits) -> bytes:
     chunks = bytearray()
-    async for chunk in request.stream():
+    async for chunk in _limited(request, limits):
         chunks += chunk
-        if len(chunks) > limit:
-            raise BodyTooLarge(len(chunks), limit)
     return bytes(chunks)
 
 
-def _json_type(value: object) -> str:
-    words = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return words.get(type(value), "a number")
+async def _limited(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
+    """The body's chunks; a body that says it is too large is refused before any is read."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limits.body:
+        raise BodyTooLarge(int(declared), limits.body)
+    size = 0
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(limits.pause):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise UploadStalled(limits.pause) from None
+        if chunk is None:
+            return
+        size += len(chunk)
+        if size > limits.body:
+            raise BodyTooLarge(size, limits.body)
+        yield chunk
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _is_json(kind: str) -> bool:
+    return kind == JSON or kind.endswith("+json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from engines import presence
-from engines.calls import EngineCall, EngineResult, LoadProgress
+from engines.calls import EngineCall, EngineEvent, EngineResult, LoadProgress
 from engines.errors import EngineBusy, EngineError, EngineLost, GenerationFailed
 from engines.replica import DEPLOYMENT
 from gateway.deployments import application_name
@@ -33,6 +33,7 @@ class ServeEngine:
         self._generate = handle.options(method_name="generate")
         # Any: Ray types the answer of a streaming handle as either kind of response.
         self._warm: Any = handle.options(method_name="warm", stream=True)
+        self._stream: Any = handle.options(method_name="stream", stream=True)
 
     def running(self) -> bool:
         """Whether a replica runs, as last pushed by Serve's controller (no call is made)."""
@@ -56,6 +57,21 @@ class ServeEngine:
         """
         with _translated(self._model):
             return cast(EngineResult, await self._generate.remote(call))
+
+    async def stream(self, call: EngineCall) -> AsyncGenerator[EngineEvent]:
+        """Draw, and follow it.
+
+        Raises:
+            EngineError: as `generate`.
+        """
+        with _translated(self._model):
+            events = self._stream.remote(call)
+            try:
+                async for event in events:
+                    yield event
+            finally:
+                # Nothing happens to a stream that has ended; one that is left is stopped.
+                events.cancel()
 
 
 @contextmanager

@@ -17,13 +17,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from engines.calls import EngineCall, EngineResult, LoadPhase, LoadProgress
+from engines.calls import EngineCall, EngineEvent, EngineResult, LoadPhase, LoadProgress
 from engines.errors import EngineError, EngineLeaving, EngineLost, LoadFailed, ModelLoading
 from engines.schema import PipelineSchema
 
@@ -38,6 +38,8 @@ USUAL_LOAD_SECONDS: Final = 10.0
 LOSSES: Final = 3
 """How many engines may die under one waking before it counts as failed."""
 LOOK_AGAIN_SECONDS: Final = 0.25
+TELL_SECONDS: Final = 1.0
+"""How often a waiting stream is told where the model stands."""
 
 
 class State(StrEnum):
@@ -61,6 +63,9 @@ class Engine(Protocol):
 
     def generate(self, call: EngineCall) -> Awaitable[EngineResult]:
         """Draw."""
+
+    def stream(self, call: EngineCall) -> AsyncGenerator[EngineEvent]:
+        """Draw, and tell of the way."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +179,22 @@ class Lifecycle:
         except TimeoutError:
             status = self.status
             raise ModelLoading(self._model, status.progress, status.retry_after_seconds or 1.0) from None
+
+    async def becoming_ready(self, hold_seconds: float) -> AsyncIterator[Status]:
+        """As `ensure_ready`, telling every `TELL_SECONDS` where the model stands.
+
+        Raises:
+            ModelLoading, LoadFailed: as `ensure_ready`.
+        """
+        deadline = time.monotonic() + hold_seconds
+        while not self.ready:
+            rest = deadline - time.monotonic()
+            try:
+                await self.ensure_ready(max(0.0, min(TELL_SECONDS, rest)))
+            except ModelLoading:
+                if rest <= TELL_SECONDS:
+                    raise
+                yield self.status
 
     def presence_changed(self, running: bool) -> None:
         """Take note that the model's last replica is gone, or that one has appeared.

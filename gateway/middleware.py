@@ -9,6 +9,7 @@ import time
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.answers import failure
@@ -55,6 +56,8 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            _logger.info("%s %s %s: the client has gone", identity, scope["method"], scope["path"])
         except Exception as error:  # the last resort: the client gets OpenAI's error object, the log the rest
             _logger.exception("%s %s %s failed", identity, scope["method"], scope["path"])
             if answered:

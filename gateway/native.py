@@ -7,7 +7,8 @@ from typing import Any, Final
 import orjson
 import pybase64
 
-from engines.calls import EncodedImage, EngineResult
+from compat.events import frame
+from engines.calls import EncodedImage, EngineEvent, EngineResult, Preview, StepProgress
 from engines.schema import UNSET, MethodSchema, PipelineSchema, json_schema, names, parameter_schema
 from gateway.lifecycle import Status
 from gateway.registry import ModelEntry, native_path
@@ -29,6 +30,19 @@ def generation(model: str, result: EngineResult) -> bytes:
             "compute_metrics": result.metrics.model_dump(),
         }
     )
+
+
+def event(entry: ModelEntry, happened: EngineEvent | Status) -> bytes:
+    """A server-sent event of a streamed ``/generate``: waking, progress, preview, completed."""
+    match happened:
+        case Status():
+            return frame("waking", health(entry, happened))
+        case StepProgress(step=step, total=total):
+            percent = round(100 * step / total, 1) if total else None
+            return frame("progress", {"step": step, "total": total, "percent": percent})
+        case Preview(index=index, image=image):
+            return frame("preview", {"index": index, "image": _data_uri(image)})
+    return b"event: completed\ndata: %s\n\n" % generation(entry.name, happened)
 
 
 def loading(model: str, status: Status, poll_url: str) -> dict[str, Any]:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from compat.errors import FileNotStored
 from engines import presence
-from engines.calls import LARGEST_SEED, EngineCall, EngineResult
+from engines.calls import LARGEST_SEED, EngineCall, EngineEvent, EngineResult, Preview
 from engines.errors import EngineLeaving, EngineLost
 from engines.schema import Frozen, PipelineSchema
 from gateway.deployments import application_name
+from gateway.fetching import Fetcher
+from gateway.image_sources import ImageSources
 from gateway.lifecycle import Engine, Lifecycle, Status
 from gateway.memory import Learned, ModelMemory
 from gateway.registry import ModelEntry, Registry
 from gateway.settings import Settings
+from gateway.storage import Storage
 
 _logger = logging.getLogger(__name__)
 
@@ -26,6 +31,15 @@ TRIES: Final = 3
 """How often a call is sent to an engine that dies, or leaves, under it."""
 ATTACH_SECONDS: Final = 0.5
 """How long a call waits to learn that a running engine, found after a restart, is loaded."""
+
+
+_IN_MEMORY: Final = "memory://kandinsky"
+
+
+def _storage_of(settings: Settings) -> str:
+    if settings.storage_url is not None:
+        return settings.storage_url
+    return f"{settings.state_folder}/storage" if settings.state_folder else _IN_MEMORY
 
 
 class GatewayConfig(Frozen):
@@ -44,16 +58,21 @@ class Service:
         self._memory = ModelMemory(None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_listening: Callable[[], None] | None = None
+        self._stored_at = _IN_MEMORY
         self.models = Registry()
         self.settings = Settings()
+        self.storage = Storage(_IN_MEMORY)
 
     def configure(self, config: GatewayConfig) -> None:
         """Take over a new set of models; those that stay keep their state. Needs a running loop."""
         self._loop = asyncio.get_running_loop()
         if self._stop_listening is None:
             self._stop_listening = presence.listen(self._presence_changed)
-        self.settings = config.settings
         folder = config.settings.state_folder
+        if self._stored_at != (where := _storage_of(config.settings)):
+            self._stored_at = where
+            self.storage = Storage(where, config.settings.storage_options)
+        self.settings = config.settings
         self._memory = ModelMemory(Path(folder) / "models" if folder else None)
         before = {entry.name: entry for entry in self.models}
         self.models = Registry(self._with_memory(config.models))
@@ -70,6 +89,16 @@ class Service:
             self._stop_listening()
         for lifecycle in self._lifecycles.values():
             lifecycle.close()
+
+    def image_sources(self) -> ImageSources:
+        """Where the input pictures of a request are got from."""
+        settings = self.settings
+        fetcher = (
+            Fetcher(limit=settings.max_file_mb << 20, networks=settings.fetch_networks)
+            if settings.fetch_image_urls
+            else None
+        )
+        return ImageSources(max_pixels=settings.max_image_pixels, read_file=self._read_file, fetcher=fetcher)
 
     def status(self, model: str) -> Status:
         """Where a model stands."""
@@ -112,6 +141,40 @@ class Service:
                     if attempt == TRIES:
                         raise
         raise AssertionError("unreachable: the last try returns or raises")
+
+    async def stream(
+        self, model: str, call: EngineCall, *, hold_seconds: float
+    ) -> AsyncGenerator[EngineEvent | Status]:
+        """As `generate`, telling of the way; while the model wakes, where it stands from time to time.
+
+        An engine that dies is replaced as long as no picture of the way was sent.
+
+        Raises:
+            ModelLoading, EngineError: as `generate`.
+        """
+        lifecycle = self._lifecycles[model]
+        if call.seed is None:
+            call = replace(call, seed=secrets.randbelow(LARGEST_SEED - call.count))
+        shown = False
+        with lifecycle.working():
+            for attempt in range(1, TRIES + 1):
+                async for status in lifecycle.becoming_ready(hold_seconds):
+                    yield status
+                try:
+                    # Closed at once when the reader leaves: that is what stops the drawing.
+                    async with aclosing(lifecycle.engine.stream(call)) as events:
+                        async for event in events:
+                            shown = shown or isinstance(event, Preview)
+                            yield event
+                    return
+                except (EngineLost, EngineLeaving) as error:
+                    _logger.warning("%s (try %d of %d)", error, attempt, TRIES)
+                    lifecycle.presence_changed(False)
+                    if attempt == TRIES or shown:
+                        raise
+
+    async def _read_file(self, file_id: str) -> bytes:
+        raise FileNotStored(file_id)
 
     def _with_memory(self, entries: Iterable[ModelEntry]) -> Iterable[ModelEntry]:
         for entry in entries:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import ipaddress
+import json
 from collections.abc import Mapping
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, JsonValue, field_validator
 
 from compat.policy import DefaultFormat, Policy, UnknownFields
 from engines.schema import Frozen
+from gateway.limits import Limits
 
 ENVIRONMENT_PREFIX: Final = "KANDINSKY_"
+DIGEST: Final = "sha256:"
+
+
+def digest(key: str) -> str:
+    """What is kept of an API key."""
+    return DIGEST + hashlib.sha256(key.encode()).hexdigest()
 
 
 class Settings(Frozen):
@@ -42,6 +52,45 @@ class Settings(Frozen):
     max_body_mb: int = Field(
         default=64, ge=1, description="Largest request body, in megabytes (2**20 bytes)."
     )
+    max_file_mb: int = Field(default=50, ge=1, description="Largest file in a form, in megabytes.")
+    upload_idle_seconds: float = Field(
+        default=30.0, gt=0, description="How long an upload may pause before it is given up."
+    )
+    max_image_pixels: int = Field(
+        default=64_000_000, ge=1, description="Largest input picture, in pixels (width x height)."
+    )
+    fetch_image_urls: bool = Field(
+        default=False,
+        description="Fetch input pictures from http(s) addresses; only public ones, and of `fetch_networks`.",
+    )
+    fetch_networks: tuple[str, ...] = Field(
+        default=(), description="Networks (CIDR) whose addresses may be fetched although they are private."
+    )
+    storage_url: str | None = Field(
+        default=None,
+        description="Where pictures and files are kept, as fsspec names it: a folder, s3://bucket/prefix …; "
+        "by default the state folder, or memory where there is none.",
+    )
+    storage_options: dict[str, JsonValue] = Field(
+        default={}, description="Options of the storage's file system, as JSON (endpoint_url, key, secret …)."
+    )
+    url_seconds: int = Field(
+        default=3600, ge=3600, description="How long the URL of a picture works, in seconds."
+    )
+    public_url: str | None = Field(
+        default=None, description="What clients call this server, for URLs; else the request's Host tells."
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(), description="Networks (CIDR) of proxies whose X-Forwarded headers are believed."
+    )
+    api_keys: tuple[str, ...] = Field(
+        default=(),
+        repr=False,
+        description="Keys that clients must send; without any, everybody may call. Kept as digests.",
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Web origins whose pages may call this server; * for all."
+    )
     failure_backoff_seconds: float = Field(
         default=2.0,
         gt=0,
@@ -51,15 +100,44 @@ class Settings(Frozen):
         default=None, description="Folder in which what was learned of models (schemas, load times) is kept."
     )
 
+    @field_validator("fetch_networks", "trusted_proxies", "api_keys", "cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """A variable of the environment holds a list with commas."""
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
-def policy(settings: Settings) -> Policy:
-    """The settings as the mapping of OpenAI's requests sees them."""
-    return Policy(
-        strict=settings.strict,
-        unknown_fields=settings.unknown_fields,
-        default_response_format=settings.default_response_format,
-        urls=False,
-    )
+    @field_validator("storage_options", mode="before")
+    @classmethod
+    def _parsed(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
+    @field_validator("fetch_networks", "trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ipaddress.ip_network(network)
+        return value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _digested(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(key if key.startswith(DIGEST) else digest(key) for key in value)
+
+    @property
+    def limits(self) -> Limits:
+        """What of it concerns request bodies."""
+        return Limits(
+            body=self.max_body_mb << 20, file=self.max_file_mb << 20, pause=self.upload_idle_seconds
+        )
+
+    @property
+    def policy(self) -> Policy:
+        """What of it concerns the reading of OpenAI's requests."""
+        return Policy(
+            strict=self.strict,
+            unknown_fields=self.unknown_fields,
+            default_response_format=self.default_response_format,
+        )
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:

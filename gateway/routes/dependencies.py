@@ -17,7 +17,7 @@ def _service(request: Request) -> Service:
 
 
 async def _json_body(request: Request) -> dict[str, Any]:
-    return await read_json(request, limit=_service(request).settings.max_body_mb << 20)
+    return await read_json(request, _service(request).settings.limits)
 
 
 ServiceOf = Annotated[Service, Depends(_service)]

@@ -1,35 +1,41 @@
-"""OpenAI's image routes: parse, map, call, render."""
+"""OpenAI's image routes, and the addresses of finished pictures."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
-from compat.errors import Unsupported
-from compat.images import images_response
-from compat.mapping import map_generation
-from compat.requests import parse_generation, requested_model
-from gateway.answers import json_answer
-from gateway.middleware import request_id
-from gateway.routes.dependencies import JsonBody, ServiceOf
-from gateway.settings import policy
+from compat.errors import PictureGone
+from gateway import images
+from gateway.delivery import PICTURES_PATH
+from gateway.routes.dependencies import ServiceOf
 
-router = APIRouter(prefix="/v1/images", tags=["openai"])
+router = APIRouter(tags=["openai"])
 
 
-@router.post("/generations")
-async def generations(service: ServiceOf, body: JsonBody) -> Response:
+@router.post("/v1/images/generations")
+async def generations(request: Request, service: ServiceOf) -> Response:
     """Draw from a prompt; a sleeping model holds the call until it is warm."""
-    wanted = policy(service.settings)
-    entry = service.models.resolve(requested_model(body, policy=wanted))
-    request = parse_generation(body, schema=entry.schema_, policy=wanted)
-    mapped = map_generation(
-        request,
-        entry.schema_,
-        preset=entry.card.preset,
-        policy=wanted,
-        request_id=request_id.get(),
-    )
-    if mapped.stream:
-        raise Unsupported("stream", "Streaming is not supported in this version.", "unsupported_parameter")
-    result = await service.generate(entry.name, mapped.call, hold_seconds=service.settings.hold_seconds)
-    return json_answer(images_response(entry.name, mapped, result))
+    return await images.generate(request, service)
+
+
+@router.post("/v1/images/edits")
+async def edits(request: Request, service: ServiceOf) -> Response:
+    """Edit pictures: with a mask what is transparent in it, without one the whole."""
+    return await images.edit(request, service)
+
+
+@router.post("/v1/images/variations")
+async def variations(request: Request, service: ServiceOf) -> Response:
+    """Draw a picture anew."""
+    return await images.vary(request, service)
+
+
+@router.api_route(f"{PICTURES_PATH}/{{name}}", methods=["GET", "HEAD"])
+async def picture(service: ServiceOf, name: str) -> Response:
+    """A finished picture, until its address expires; no key is needed."""
+    found = await service.storage.picture(name)
+    if found is None:
+        raise PictureGone
+    data, media_type = found
+    headers = {"cache-control": "private, max-age=3600", "x-content-type-options": "nosniff"}
+    return Response(data, media_type=media_type, headers=headers)

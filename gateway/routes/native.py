@@ -14,6 +14,7 @@ from gateway.middleware import request_id
 from gateway.registry import ModelEntry, native_path
 from gateway.routes.dependencies import JsonBody, ServiceOf
 from gateway.service import Service
+from gateway.streaming import native_stream
 
 router = APIRouter(tags=["native"])
 
@@ -85,7 +86,10 @@ def _models(service: Service, *entries: ModelEntry) -> Response:
 
 
 async def _generate(request: Request, service: Service, entry: ModelEntry, body: dict[str, Any]) -> Response:
+    streamed = _wants_stream(request, entry, body)
     call = map_native(body, entry.schema_, request_id=request_id.get())
+    if streamed:
+        return await native_stream(service, entry, call)
     status = await service.wake_unless_ready(entry.name)
     if status is not None:
         poll_path = f"{native_path(entry.name)}/health"
@@ -98,3 +102,14 @@ async def _generate(request: Request, service: Service, entry: ModelEntry, body:
         )
     result = await service.generate(entry.name, call, hold_seconds=service.settings.hold_seconds)
     return json_answer(native.generation(entry.name, result))
+
+
+def _wants_stream(request: Request, entry: ModelEntry, body: dict[str, Any]) -> bool:
+    """Whether events are wanted: by the Accept header, or by ``stream`` where that is no model's field."""
+    accepted = "text/event-stream" in request.headers.get("accept", "")
+    if entry.schema_.call.find("stream") is not None:
+        return accepted
+    wish = body.pop("stream", None)
+    if wish is not None and not isinstance(wish, bool):
+        raise InvalidParameter("stream", "expected a boolean", "invalid_type")
+    return accepted if wish is None else wish

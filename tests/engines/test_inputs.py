@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from pydantic import JsonValue
 
+from engines.calls import LARGEST_SEED
 from engines.errors import InvalidImage, InvalidParameter
-from engines.inputs import LARGEST_SEED, decode_image, generators, per_prompt, pipeline_arguments, seeds
+from engines.inputs import decode_image, generators, per_prompt, pipeline_arguments, seeds
 from engines.schema import MethodSchema, ParameterSpec, ValueKind, ValueType
 
 PIXELS = 10_000

@@ -47,7 +47,7 @@ def test_a_null_is_an_omission(name: str) -> None:
         ("seed", "5", "invalid_type"),
         ("num_images_per_prompt", 0, "integer_below_min_value"),
         ("num_images_per_prompt", True, "invalid_type"),
-        ("output_format", "gif", "invalid_value"),
+        ("output_format", "tiff", "invalid_value"),
         ("output_format", ["png"], "invalid_value"),
         ("output_compression", 50, "invalid_value"),
     ],

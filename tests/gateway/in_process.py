@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
-from engines.calls import EngineCall, EngineOptions, EngineResult, LoadProgress
+from engines.calls import EngineCall, EngineEvent, EngineOptions, EngineResult, LoadProgress
 from engines.card import ModelCard
 from engines.discovery import discover
 from engines.replica import Engine, EngineArgs
@@ -34,6 +35,12 @@ class InProcessEngine:
     async def generate(self, call: EngineCall) -> EngineResult:
         assert self._engine is not None
         return await self._engine.generate(call)
+
+    async def stream(self, call: EngineCall) -> AsyncGenerator[EngineEvent]:
+        assert self._engine is not None
+        async with aclosing(self._engine.stream(call)) as events:
+            async for event in events:
+                yield event
 
 
 def config(*cards: ModelCard, settings: Settings | None = None, **aliases: tuple[str, ...]) -> GatewayConfig:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
-from engines.calls import EngineCall, EngineResult, LoadPhase, LoadProgress
+from engines.calls import EngineCall, EngineEvent, EngineResult, LoadPhase, LoadProgress
 from engines.errors import EngineLeaving, EngineLost, LoadFailed, ModelLoading
 from engines.schema import PipelineSchema
 from gateway.lifecycle import Lifecycle, State
@@ -42,6 +42,9 @@ class DrivenEngine:
                 await self.go_on.wait()
 
     async def generate(self, call: EngineCall) -> EngineResult:
+        raise NotImplementedError
+
+    def stream(self, call: EngineCall) -> AsyncGenerator[EngineEvent]:
         raise NotImplementedError
 
 
