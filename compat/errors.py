@@ -22,6 +22,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from compat.remote_errors import (
+    NativeRoutesAbsent,
+    RemoteBadAnswer,
+    RemoteFailure,
+    RemoteKeyMissing,
+    RemoteKeyRefused,
+    RemoteLacks,
+    RemoteRefusal,
+    RemoteTimedOut,
+    RemoteUnreachable,
+    Said,
+)
 from engines.errors import (
     EngineBusy,
     EngineError,
@@ -271,16 +283,25 @@ TABLE: Final[Mapping[type[BaseException], ErrorRow]] = MappingProxyType(
         StorageFailed: ErrorRow(507, _SERVER, "storage_failed", retry=False),
         InvalidUrl: ErrorRow(404, _CALLER, None),
         MethodNotAllowed: ErrorRow(405, _CALLER, "method_not_supported"),
+        NativeRoutesAbsent: ErrorRow(404, _CALLER, "native_routes_absent"),
+        RemoteRefusal: ErrorRow(400, _CALLER, None),
         EngineFault: ErrorRow(500, _SERVER, None),
         NotLoadable: ErrorRow(501, _SERVER, "model_not_loadable", retry=False),
         LoadFailed: ErrorRow(503, _LATER, "model_load_failed", retry=False),
         GenerationFailed: ErrorRow(500, _SERVER, "image_generation_failed"),
         OutOfMemory: ErrorRow(507, _SERVER, "out_of_memory", retry=False),
+        RemoteFailure: ErrorRow(502, _SERVER, None),
+        RemoteBadAnswer: ErrorRow(502, _SERVER, "remote_bad_answer"),
+        RemoteLacks: ErrorRow(501, _SERVER, "remote_not_served", retry=False),
+        RemoteKeyMissing: ErrorRow(500, _SERVER, "remote_key_missing", retry=False),
+        RemoteKeyRefused: ErrorRow(502, _SERVER, "remote_key_refused", retry=False),
+        RemoteTimedOut: ErrorRow(504, _SERVER, "remote_timeout", retry=False),
         Unavailable: ErrorRow(503, _LATER, None),
         ModelLoading: ErrorRow(503, _LATER, "model_loading"),
         EngineBusy: ErrorRow(503, _LATER, "server_is_overloaded"),
         EngineLeaving: ErrorRow(503, _LATER, "engine_unavailable"),
         EngineLost: ErrorRow(503, _LATER, "engine_unavailable"),
+        RemoteUnreachable: ErrorRow(503, _LATER, "remote_unreachable"),
         GenerationStopped: ErrorRow(503, _LATER, "generation_stopped", retry=False),
         BaseException: ErrorRow(500, _SERVER, None),
     }
@@ -303,6 +324,8 @@ def row_of(kind: type[BaseException]) -> ErrorRow:
 
 def render(error: BaseException, *, request_id: str | None = None) -> ErrorAnswer:
     """Render any failure. An error that is not of our tree says nothing of itself to the client."""
+    if isinstance(error, RemoteRefusal | RemoteFailure):
+        return _passed_on(error.said)
     row = row_of(type(error))
     known = isinstance(error, EngineError)
     return ErrorAnswer(
@@ -317,6 +340,18 @@ def render(error: BaseException, *, request_id: str | None = None) -> ErrorAnswe
         },
         headers=_headers(error, row),
     )
+
+
+def _passed_on(said: Said) -> ErrorAnswer:
+    """Another server's error as it is, within what clients can cope with."""
+    headers: dict[str, str] = {}
+    if said.retry_after_seconds is not None:
+        headers["Retry-After"] = _seconds(said.retry_after_seconds)
+    if said.retry is not None:
+        headers["x-should-retry"] = str(said.retry).lower()
+    kind = _SERVER if said.status >= 500 and said.type == _CALLER else said.type
+    error = {"message": said.message, "type": kind, "param": said.param, "code": said.code}
+    return ErrorAnswer(status=said.status, body={"error": error}, headers=headers)
 
 
 def _internal(request_id: str | None) -> str:

@@ -9,6 +9,7 @@ from compat.sizes import spelled
 from engines.schema import PipelineSchema, SizeRule
 
 OWNER: Final = "kandinsky-gateway"
+REMOTE_OWNER: Final = "remote"
 
 
 def model_object(
@@ -28,6 +29,21 @@ def model_object(
         "state": state,
         "capabilities": [capability.value for capability in schema.capabilities],
         "sizes": _sizes(schema.size),
+        "schema_url": schema_url,
+    }
+
+
+def remote_model_object(name: str, *, created: int, state: str, schema_url: str, root: str) -> dict[str, Any]:
+    """One model of another server, as `model_object`; what is not known of it is null."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": REMOTE_OWNER,
+        "root": root,
+        "state": state,
+        "capabilities": None,
+        "sizes": None,
         "schema_url": schema_url,
     }
 

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from gateway.cluster import Cluster
 from gateway.problems import DeployFailed, Problem
-from gateway.registry import ANY, ModelEntry
+from gateway.registry import ANY, Entry, ModelEntry
+from gateway.remotes import RemoteEntry
 from gateway.serve_api import Application, ServeDetails
 from gateway.state import Deployed
 
@@ -87,22 +88,22 @@ def foreign(details: ServeDetails) -> list[dict[str, Any]]:
     ]
 
 
-def with_model(deployed: Deployed, entry: ModelEntry) -> Deployed:
+def with_model(deployed: Deployed, entry: Entry) -> Deployed:
     """Add a model, or replace the one of its name; an alias belongs to whom it was given last.
 
     Raises:
         Problem: an alias is another model's name.
     """
-    names = {other.name for other in deployed.models} - {entry.name}
+    names = {other.name for other in deployed.entries} - {entry.name}
     if clash := names & set(entry.aliases):
         raise Problem(f"{min(clash)!r} is the name of a deployed model and cannot be an alias too")
     taken = {entry.name, *entry.aliases}
-    models = [
-        entry if other.name == entry.name else _without_aliases(other, taken) for other in deployed.models
+    entries = [
+        entry if other.name == entry.name else _without_aliases(other, taken) for other in deployed.entries
     ]
-    if entry.name not in {other.name for other in deployed.models}:
-        models.append(entry)
-    return deployed.model_copy(update={"models": tuple(models)})
+    if entry not in entries:
+        entries.append(entry)
+    return _with_entries(deployed, entries)
 
 
 def without_model(deployed: Deployed, name: str) -> Deployed:
@@ -112,9 +113,9 @@ def without_model(deployed: Deployed, name: str) -> Deployed:
         Problem: there is none of this name; the text lists those there are.
     """
     if deployed.find(name) is None:
-        names = ", ".join(entry.name for entry in deployed.models) or "none"
+        names = ", ".join(entry.name for entry in deployed.entries) or "none"
         raise Problem(f"no model called {name!r} is deployed; deployed: {names}")
-    return deployed.model_copy(update={"models": tuple(e for e in deployed.models if e.name != name)})
+    return _with_entries(deployed, [entry for entry in deployed.entries if entry.name != name])
 
 
 def merged(deployed: Deployed, remembered: Iterable[ModelEntry]) -> Deployed:
@@ -127,10 +128,17 @@ def merged(deployed: Deployed, remembered: Iterable[ModelEntry]) -> Deployed:
 
 def has_default(deployed: Deployed) -> bool:
     """Whether a model answers to every name."""
-    return any(ANY in entry.aliases for entry in deployed.models)
+    return any(ANY in entry.aliases for entry in deployed.entries)
 
 
-def _without_aliases(entry: ModelEntry, taken: set[str]) -> ModelEntry:
+def _with_entries(deployed: Deployed, entries: Iterable[Entry]) -> Deployed:
+    kept = tuple(entries)
+    models = tuple(entry for entry in kept if isinstance(entry, ModelEntry))
+    remotes = tuple(entry for entry in kept if isinstance(entry, RemoteEntry))
+    return deployed.model_copy(update={"models": models, "remotes": remotes})
+
+
+def _without_aliases(entry: Entry, taken: set[str]) -> Entry:
     kept = tuple(alias for alias in entry.aliases if alias not in taken)
     return entry if kept == entry.aliases else entry.model_copy(update={"aliases": kept})
 

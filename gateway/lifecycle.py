@@ -50,6 +50,8 @@ class State(StrEnum):
     READY = "ready"
     BUSY = "busy"
     FAILED = "failed"
+    REMOTE = "remote"
+    """Another server answers for it, and knows where it stands."""
 
 
 class Engine(Protocol):

@@ -11,7 +11,7 @@ from compat.events import frame
 from engines.calls import EncodedImage, EngineEvent, EngineResult, Preview, StepProgress
 from engines.schema import UNSET, MethodSchema, PipelineSchema, json_schema, names, parameter_schema
 from gateway.lifecycle import Status
-from gateway.registry import ModelEntry, native_path
+from gateway.registry import Entry, ModelEntry, native_path
 
 HEADLINE_DEFAULTS: Final = ("num_inference_steps", "guidance_scale", "width", "height")
 """The defaults that ``/schema`` repeats at its top."""
@@ -36,7 +36,7 @@ def event(entry: ModelEntry, happened: EngineEvent | Status) -> bytes:
     """A server-sent event of a streamed ``/generate``: waking, progress, preview, completed."""
     match happened:
         case Status():
-            return frame("waking", health(entry, happened))
+            return frame("waking", health(entry.name, happened))
         case StepProgress(step=step, total=total):
             percent = round(100 * step / total, 1) if total else None
             return frame("progress", {"step": step, "total": total, "percent": percent})
@@ -65,11 +65,11 @@ def retry_after(status: Status) -> int:
     return min(60, max(1, round(status.retry_after_seconds or 1)))
 
 
-def health(entry: ModelEntry, status: Status) -> dict[str, Any]:
+def health(model: str, status: Status) -> dict[str, Any]:
     """The body of a model's ``/health``."""
     return {
         "status": "unhealthy" if status.reason else "healthy",
-        "model": entry.name,
+        "model": model,
         "state": status.state.value,
         "phase": status.phase,
         "component": status.component,
@@ -81,18 +81,19 @@ def health(entry: ModelEntry, status: Status) -> dict[str, Any]:
     }
 
 
-def model(entry: ModelEntry, status: Status) -> dict[str, Any]:
-    """One row of ``/models``."""
-    card = entry.card
+def model(entry: Entry, status: Status) -> dict[str, Any]:
+    """One row of ``/models``; what is not known of another server's model is null."""
+    card = entry.card if isinstance(entry, ModelEntry) else None
+    described = entry.schema_ if isinstance(entry, ModelEntry) else None
     return {
         "model_id": entry.name,
         "aliases": list(entry.aliases),
         "state": status.state.value,
-        "family": card.family.value,
-        "pipeline_class": entry.schema_.pipeline_class,
-        "capabilities": [capability.value for capability in entry.schema_.capabilities],
-        "dtype": card.dtype,
-        "size_bytes": card.size,
+        "family": card.family.value if card else None,
+        "pipeline_class": described.pipeline_class if described else None,
+        "capabilities": [capability.value for capability in described.capabilities] if described else None,
+        "dtype": card.dtype if card else None,
+        "size_bytes": card.size if card else None,
         "schema_url": f"{native_path(entry.name)}/schema",
         "generate_url": f"{native_path(entry.name)}/generate",
         "health_url": f"{native_path(entry.name)}/health",

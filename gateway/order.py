@@ -27,7 +27,7 @@ class Order:
     """What is to be deployed; without a path the model that comes with the package.
 
     ``options`` are the fields of `EngineOptions` that were given. What is not said stays as it is
-    with a model that is deployed already.
+    with a model that is deployed already; an empty ``fallback`` takes it away.
     """
 
     path: Path | None = None
@@ -35,6 +35,7 @@ class Order:
     prior: Path | None = None
     size_fit: SizeFit | None = None
     aliases: tuple[str, ...] = ()
+    fallback: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -46,12 +47,7 @@ def card_of(order: Order) -> ModelCard:
         Problem: the name cannot be one.
     """
     _options(order, None)
-    for name in filter(None, (order.name, *order.aliases)):
-        if name != ANY and not NAME.fullmatch(name):
-            raise Problem(
-                f"{name!r} cannot be a model's name: letters, digits, dots, dashes and underscores can, "
-                f"as in {slug(name)!r}"
-            )
+    check_names(*filter(None, (order.name, *order.aliases)))
     if order.path is None:
         card = demo_card()
         card = card.model_copy(update={"name": order.name or card.name})
@@ -67,6 +63,16 @@ def card_of(order: Order) -> ModelCard:
     return card
 
 
+def check_names(*names: str) -> None:
+    """Raise a `Problem` for what cannot be a model's name or alias."""
+    for name in names:
+        if name != ANY and not NAME.fullmatch(name):
+            raise Problem(
+                f"{name!r} cannot be a model's name: letters, digits, dots, dashes and underscores can, "
+                f"as in {slug(name)!r}"
+            )
+
+
 def entry_of(order: Order, card: ModelCard, schema: PipelineSchema, deployed: Deployed) -> ModelEntry:
     """The entry that an order makes beside what is deployed.
 
@@ -74,21 +80,39 @@ def entry_of(order: Order, card: ModelCard, schema: PipelineSchema, deployed: De
         Problem: the name was not chosen and another model has it.
         NotDeployable: an option does not fit.
     """
-    previous = deployed.find(card.name)
-    if previous is not None and previous.card.path != card.path:
-        if order.name is None:
-            raise Problem(
-                f"a model called {card.name!r} is deployed already, from {previous.card.path}; "
-                "choose a name with --model-name"
-            )
-        previous = None
+    previous = _previous(order, card, deployed)
     return ModelEntry(
         card=card,
         schema_=schema,
         options=_options(order, previous),
         aliases=_aliases(order, previous, deployed),
         created=previous.created if previous else int(time.time()),
+        fallback=_fallback(order, card.name, previous, deployed),
     )
+
+
+def _previous(order: Order, card: ModelCard, deployed: Deployed) -> ModelEntry | None:
+    """This very model's entry, where it is deployed already."""
+    found = deployed.find(card.name)
+    if isinstance(found, ModelEntry) and found.card.path == card.path:
+        return found
+    if found is not None and order.name is None:
+        where = found.card.path if isinstance(found, ModelEntry) else found.base_url
+        raise Problem(
+            f"a model called {card.name!r} is deployed already, from {where}; choose a name with --model-name"
+        )
+    return None
+
+
+def _fallback(order: Order, name: str, previous: ModelEntry | None, deployed: Deployed) -> str | None:
+    if order.fallback is None:
+        return previous.fallback if previous else None
+    if order.fallback == "":
+        return None
+    if order.fallback == name or deployed.find(order.fallback) is None:
+        others = ", ".join(entry.name for entry in deployed.entries if entry.name != name) or "none"
+        raise Problem(f"{order.fallback!r} cannot be the fallback of {name!r}; other models: {others}")
+    return order.fallback
 
 
 def _options(order: Order, previous: ModelEntry | None) -> EngineOptions:
@@ -106,4 +130,4 @@ def _aliases(order: Order, previous: ModelEntry | None, deployed: Deployed) -> t
         return order.aliases
     if previous is not None:
         return previous.aliases
-    return (ANY,) if order.path is None and not has_default(deployed) and not deployed.models else ()
+    return (ANY,) if order.path is None and not has_default(deployed) and not deployed.entries else ()

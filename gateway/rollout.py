@@ -32,4 +32,4 @@ def roll_out(cluster: Cluster, before: Deployed, after: Deployed) -> None:
             raise
     cluster.api.put(deployments.compose(after, cluster.api.details(), cluster))
     readiness.wait_for_applications(cluster, [GATEWAY_APPLICATION])
-    readiness.wait_for_gateway(cluster, [entry.name for entry in after.models])
+    readiness.wait_for_gateway(cluster, [entry.name for entry in after.entries])

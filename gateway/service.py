@@ -9,21 +9,25 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from compat.errors import FileNotStored
 from engines import presence
 from engines.calls import LARGEST_SEED, EngineCall, EngineEvent, EngineResult, Preview
-from engines.errors import EngineLeaving, EngineLost
+from engines.errors import EngineLeaving, EngineLost, UnknownModel
 from engines.schema import Frozen, PipelineSchema
 from gateway.deployments import application_name
 from gateway.fetching import Fetcher
 from gateway.image_sources import ImageSources
-from gateway.lifecycle import Engine, Lifecycle, Status
+from gateway.lifecycle import Engine, Lifecycle, State, Status
 from gateway.memory import Learned, ModelMemory
-from gateway.registry import ModelEntry, Registry
+from gateway.registry import Entry, ModelEntry, Registry
+from gateway.remotes import RemoteEntry
 from gateway.settings import Settings
 from gateway.storage import Storage
+
+if TYPE_CHECKING:
+    from gateway.remote_server import RemoteServer
 
 _logger = logging.getLogger(__name__)
 
@@ -42,18 +46,34 @@ def _storage_of(settings: Settings) -> str:
     return f"{settings.state_folder}/storage" if settings.state_folder else _IN_MEMORY
 
 
+def reach(entry: RemoteEntry) -> RemoteServer:
+    """The client of a model of another server."""
+    # openai takes half a second to import, and most gateways have no such model.
+    from gateway.remote_server import RemoteServer
+
+    return RemoteServer(entry)
+
+
 class GatewayConfig(Frozen):
     """The gateway's ``user_config`` in Serve: the registry and the settings."""
 
     models: tuple[ModelEntry, ...] = ()
+    remotes: tuple[RemoteEntry, ...] = ()
     settings: Settings = Settings()
 
 
 class Service:
-    """Everything the routes need. ``connect`` makes the engine client of a model."""
+    """Everything the routes need.
 
-    def __init__(self, connect: Callable[[str], Engine]) -> None:
+    ``connect`` makes the engine client of a model, ``reach`` the client of a model of another server.
+    """
+
+    def __init__(
+        self, connect: Callable[[str], Engine], reach: Callable[[RemoteEntry], RemoteServer] = reach
+    ) -> None:
         self._connect = connect
+        self._reach = reach
+        self._remotes: dict[str, RemoteServer] = {}
         self._lifecycles: dict[str, Lifecycle] = {}
         self._memory = ModelMemory(None)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -75,9 +95,11 @@ class Service:
         self.settings = config.settings
         self._memory = ModelMemory(Path(folder) / "models" if folder else None)
         before = {entry.name: entry for entry in self.models}
-        self.models = Registry(self._with_memory(config.models))
+        self.models = Registry(self._with_memory(config.models), config.remotes)
+        self._configure_remotes()
+        cards = {entry.name: entry.card for entry in self.models}
         for entry in before.values():
-            if entry.name not in self.models.names or self.models.get(entry.name).card != entry.card:
+            if cards.get(entry.name) != entry.card:
                 self._lifecycles.pop(entry.name).close()
         for entry in self.models:
             if entry.name not in self._lifecycles:
@@ -100,9 +122,31 @@ class Service:
         )
         return ImageSources(max_pixels=settings.max_image_pixels, read_file=self._read_file, fetcher=fetcher)
 
+    async def close_remotes(self) -> None:
+        """Close the connections to other servers."""
+        for remote in self._remotes.values():
+            await remote.close()
+
     def status(self, model: str) -> Status:
         """Where a model stands."""
+        if model in self._remotes:
+            return Status(state=State.REMOTE)
         return self._lifecycles[model].status
+
+    def remote(self, model: str) -> RemoteServer:
+        """The client of a model of another server."""
+        return self._remotes[model]
+
+    def fallback(self, entry: ModelEntry) -> Entry | None:
+        """The model that can answer at once in the place of one that cannot; ``None`` if that one can."""
+        if entry.fallback is None or self._lifecycles[entry.name].ready:
+            return None
+        try:
+            found = self.models.listed(entry.fallback)
+        except UnknownModel:
+            return None
+        awake = isinstance(found, RemoteEntry) or self._lifecycles[found.name].ready
+        return found if awake and found.name != entry.name else None
 
     async def wake_unless_ready(self, model: str) -> Status | None:
         """Return ``None`` when the model is ready; else start waking it and tell where it stands.
@@ -176,6 +220,16 @@ class Service:
     async def _read_file(self, file_id: str) -> bytes:
         raise FileNotStored(file_id)
 
+    def _configure_remotes(self) -> None:
+        """Keep the clients of entries that did not change; the others live as long as calls use them."""
+        before = self._remotes
+        self._remotes = {
+            entry.name: known
+            if (known := before.get(entry.name)) is not None and known.entry == entry
+            else self._reach(entry)
+            for entry in self.models.remotes
+        }
+
     def _with_memory(self, entries: Iterable[ModelEntry]) -> Iterable[ModelEntry]:
         for entry in entries:
             learned = self._memory.recall(entry.card)
@@ -199,10 +253,10 @@ class Service:
         return lifecycle
 
     def _learn(self, model: str, schema: PipelineSchema | None, seconds: float | None) -> None:
-        if schema is None or model not in self.models.names:
+        if schema is None or model not in self._lifecycles:
             return
         entry = self.models.get(model).model_copy(update={"schema_": schema})
-        self.models = Registry(entry if other.name == model else other for other in self.models)
+        self.models = self.models.replaced(entry)
         if seconds is not None:
             learned = Learned(schema_=schema, load_seconds=seconds)
             asyncio.get_running_loop().run_in_executor(None, self._memory.remember, entry.card, learned)

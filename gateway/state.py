@@ -28,7 +28,8 @@ from pydantic import ValidationError
 
 from engines.schema import Frozen
 from gateway.problems import Problem
-from gateway.registry import ModelEntry
+from gateway.registry import Entry, ModelEntry
+from gateway.remotes import RemoteEntry
 from gateway.settings import Settings
 
 HOME_VARIABLE: Final = "KANDINSKY_HOME"
@@ -58,14 +59,20 @@ class ClusterRecord(Frozen):
 
 
 class Deployed(Frozen):
-    """What the service serves: the models and the settings of the gateway."""
+    """What the service serves: the models, those of other servers, and the settings of the gateway."""
 
     models: tuple[ModelEntry, ...] = ()
+    remotes: tuple[RemoteEntry, ...] = ()
     settings: Settings = Settings()
 
-    def find(self, name: str) -> ModelEntry | None:
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Every model, wherever it is."""
+        return (*self.models, *self.remotes)
+
+    def find(self, name: str) -> Entry | None:
         """The model of this name."""
-        return next((entry for entry in self.models if entry.name == name), None)
+        return next((entry for entry in self.entries if entry.name == name), None)
 
 
 def state_root(environment: Mapping[str, str]) -> Path:

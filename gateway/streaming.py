@@ -25,7 +25,7 @@ from gateway.service import Service
 
 _logger = logging.getLogger(__name__)
 
-_HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
+HEADERS: Final = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 Frames = Callable[[EngineEvent | Status], bytes | None]
 """Renders an event; ``None`` where nothing is to be said."""
@@ -63,7 +63,7 @@ async def _stream(service: Service, entry: ModelEntry, call: EngineCall, frames:
     drawing = service.stream(entry.name, call, hold_seconds=service.settings.hold_seconds)
     first = await anext(drawing)
     body = _frames(drawing, first, frames, request_id.get())
-    return StreamingResponse(body, media_type=events.MEDIA_TYPE, headers=_HEADERS)
+    return StreamingResponse(body, media_type=events.MEDIA_TYPE, headers=HEADERS)
 
 
 async def _frames(

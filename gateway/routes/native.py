@@ -9,9 +9,11 @@ from fastapi import APIRouter, Request, Response
 from engines.errors import InvalidParameter
 from engines.native import map_native
 from gateway import native
+from gateway.answering import answer_native
 from gateway.answers import json_answer
 from gateway.middleware import request_id
-from gateway.registry import ModelEntry, native_path
+from gateway.registry import Entry, ModelEntry, native_path
+from gateway.remote_calls import NativeCall, NativeRoute
 from gateway.routes.dependencies import JsonBody, ServiceOf
 from gateway.service import Service
 from gateway.streaming import native_stream
@@ -22,7 +24,7 @@ router = APIRouter(tags=["native"])
 @router.get("/kandinsky-{model}/v1/schema")
 async def model_schema(service: ServiceOf, model: str) -> Response:
     """What the model accepts; answers while it sleeps."""
-    return json_answer(native.schema(service.models.native(model)))
+    return await _schema(service, service.models.native(model))
 
 
 @router.post("/kandinsky-{model}/v1/generate")
@@ -34,19 +36,19 @@ async def model_generate(request: Request, service: ServiceOf, model: str, body:
 @router.get("/kandinsky-{model}/v1/health")
 async def model_health(service: ServiceOf, model: str) -> Response:
     """The model's state, with the progress of its load."""
-    return _health(service, service.models.native(model))
+    return await _health(service, service.models.native(model))
 
 
 @router.get("/kandinsky-{model}/v1/models")
 async def model_models(service: ServiceOf, model: str) -> Response:
     """The model behind this prefix."""
-    return _models(service, service.models.native(model))
+    return json_answer({"models": [_row(service, service.models.native(model))]})
 
 
 @router.get("/schema")
 async def schema(service: ServiceOf, model: str | None = None) -> Response:
     """As the model's own route; the name may be left out where there is one model or a default."""
-    return json_answer(native.schema(_named(service, model)))
+    return await _schema(service, _named(service, model))
 
 
 @router.post("/generate")
@@ -62,30 +64,51 @@ async def generate(request: Request, service: ServiceOf, body: JsonBody) -> Resp
 async def health(service: ServiceOf, model: str | None = None) -> Response:
     """The state of one model, or of all of them."""
     if model is not None:
-        return _health(service, _named(service, model))
-    states = {entry.name: native.health(entry, service.status(entry.name)) for entry in service.models}
+        return await _health(service, _named(service, model))
+    states = {name: native.health(name, service.status(name)) for name in service.models.names}
     return json_answer({"status": "healthy", "models": states})
 
 
 @router.get("/models")
 async def models(service: ServiceOf) -> Response:
-    """Every deployed model with its state."""
-    return _models(service, *service.models)
+    """Every model with its state."""
+    return json_answer({"models": [_row(service, entry) for entry in service.models.entries]})
 
 
-def _named(service: Service, model: str | None) -> ModelEntry:
+def _named(service: Service, model: str | None) -> Entry:
     return service.models.resolve(None) if model is None else service.models.native(model)
 
 
-def _health(service: Service, entry: ModelEntry) -> Response:
-    return json_answer(native.health(entry, service.status(entry.name)))
+def _row(service: Service, entry: Entry) -> dict[str, Any]:
+    return native.model(entry, service.status(entry.name))
 
 
-def _models(service: Service, *entries: ModelEntry) -> Response:
-    return json_answer({"models": [native.model(entry, service.status(entry.name)) for entry in entries]})
+async def _schema(service: Service, entry: Entry) -> Response:
+    async def here(entry: ModelEntry) -> Response:
+        return json_answer(native.schema(entry))
+
+    return await answer_native(service, entry, NativeCall(NativeRoute.SCHEMA), here=here)
 
 
-async def _generate(request: Request, service: Service, entry: ModelEntry, body: dict[str, Any]) -> Response:
+async def _health(service: Service, entry: Entry) -> Response:
+    async def here(entry: ModelEntry) -> Response:
+        return json_answer(native.health(entry.name, service.status(entry.name)))
+
+    return await answer_native(service, entry, NativeCall(NativeRoute.HEALTH), here=here)
+
+
+async def _generate(request: Request, service: Service, entry: Entry, body: dict[str, Any]) -> Response:
+    async def here(entry: ModelEntry) -> Response:
+        return await _generate_here(request, service, entry, body)
+
+    streamed = body.get("stream") is True or _accepts_events(request)
+    call = NativeCall(NativeRoute.GENERATE, body, stream=streamed)
+    return await answer_native(service, entry, call, here=here)
+
+
+async def _generate_here(
+    request: Request, service: Service, entry: ModelEntry, body: dict[str, Any]
+) -> Response:
     streamed = _wants_stream(request, entry, body)
     call = map_native(body, entry.schema_, request_id=request_id.get())
     if streamed:
@@ -106,10 +129,14 @@ async def _generate(request: Request, service: Service, entry: ModelEntry, body:
 
 def _wants_stream(request: Request, entry: ModelEntry, body: dict[str, Any]) -> bool:
     """Whether events are wanted: by the Accept header, or by ``stream`` where that is no model's field."""
-    accepted = "text/event-stream" in request.headers.get("accept", "")
+    accepted = _accepts_events(request)
     if entry.schema_.call.find("stream") is not None:
         return accepted
     wish = body.pop("stream", None)
     if wish is not None and not isinstance(wish, bool):
         raise InvalidParameter("stream", "expected a boolean", "invalid_type")
     return accepted if wish is None else wish
+
+
+def _accepts_events(request: Request) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from compat import remote_errors
 from compat.errors import (
     TABLE,
     BodyTooLarge,
@@ -56,6 +57,17 @@ EXAMPLES = (
     BodyTooLarge(11, 10),
     InvalidUrl("GET", "/x"),
     MethodNotAllowed("GET", "/x", ("POST",)),
+    remote_errors.NativeRoutesAbsent("model"),
+    remote_errors.RemoteRefusal("model", remote_errors.Said(status=400, message="No.", type="their_type")),
+    remote_errors.RemoteFailure(
+        "model", remote_errors.Said(status=500, message="Broken.", type="invalid_request_error")
+    ),
+    remote_errors.RemoteBadAnswer("model", "it is no JSON"),
+    remote_errors.RemoteLacks("model", "variations"),
+    remote_errors.RemoteKeyMissing("model", "the variable X is empty"),
+    remote_errors.RemoteKeyRefused("model", "401"),
+    remote_errors.RemoteTimedOut("model", "no answer within 5 s"),
+    remote_errors.RemoteUnreachable("model"),
     errors.NotLoadable("model", "a decoder without prior"),
     errors.LoadFailed("model", "a file is damaged", 90.0),
     errors.GenerationFailed("model", "the pipeline raised"),
@@ -71,7 +83,7 @@ FAMILIES = {errors.InvalidRequest, errors.EngineFault, errors.Unavailable}
 
 def descendants(kind: type[errors.EngineError]) -> Iterator[type[errors.EngineError]]:
     for child in kind.__subclasses__():
-        if child.__module__ in ("engines.errors", "compat.errors", "compat.fields"):
+        if child.__module__ in ("engines.errors", "compat.errors", "compat.fields", "compat.remote_errors"):
             yield child
             yield from descendants(child)
 

@@ -1,0 +1,93 @@
+"""Calls in the form in which they can be sent to another server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, Final
+
+from compat.forms import field_value
+from compat.mapped import Operation
+from compat.sources import Upload
+
+SIGNATURES: Final = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"RIFF", "image/webp"))
+UNKNOWN: Final = "application/octet-stream"
+
+PATHS: Final[Mapping[Operation, str]] = MappingProxyType(
+    {
+        Operation.GENERATION: "/images/generations",
+        Operation.EDIT: "/images/edits",
+        Operation.VARIATION: "/images/variations",
+    }
+)
+
+
+@dataclass(frozen=True)
+class ImagesCall:
+    """What a caller sent: a JSON object, or a form of texts and files.
+
+    A form's values are ``str``, `Upload`, or lists of them.
+    """
+
+    operation: Operation
+    body: Mapping[str, Any] = field(repr=False)
+    form: bool = False
+
+    @property
+    def path(self) -> str:
+        """The route, from the base URL on."""
+        return PATHS[self.operation]
+
+    @property
+    def stream(self) -> bool:
+        """Whether events are asked for."""
+        value = self.body.get("stream")
+        return (field_value("stream", value, field="stream") if self.form else value) is True
+
+    def body_for(self, model: str) -> dict[str, Any]:
+        """The fields that are no files, with the other server's name for the model."""
+        fields = {name: value for name, value in self.body.items() if not _uploads(value)}
+        return fields | {"model": model}
+
+    def files(self) -> list[tuple[str, tuple[str, bytes, str]]] | None:
+        """The files of a form, under the names that the SDKs send; ``None`` in a JSON object."""
+        if not self.form:
+            return None
+        return [
+            (f"{name}[]" if isinstance(value, list) else name, _part(upload))
+            for name, value in self.body.items()
+            for upload in _uploads(value)
+        ]
+
+
+def _uploads(value: object) -> list[Upload]:
+    values = value if isinstance(value, list) else [value]
+    return [each for each in values if isinstance(each, Upload)]
+
+
+def _part(upload: Upload) -> tuple[str, bytes, str]:
+    """A file with a type that is right: OpenAI refuses a picture that is called an octet stream."""
+    known = next((kind for start, kind in SIGNATURES if upload.data.startswith(start)), None)
+    return upload.filename or "upload", upload.data, known or upload.content_type or UNKNOWN
+
+
+class NativeRoute(StrEnum):
+    """The native routes at the root of a gateway of this kind."""
+
+    SCHEMA = "/schema"
+    HEALTH = "/health"
+    GENERATE = "/generate"
+
+
+@dataclass(frozen=True)
+class NativeCall:
+    """A call of a native route; ``body`` is the one of ``/generate``, without the model's name.
+
+    ``stream`` asks for events, as the caller did in the body or in a header.
+    """
+
+    route: NativeRoute
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    stream: bool = False
