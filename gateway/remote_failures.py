@@ -59,7 +59,7 @@ def _failure(error: openai.OpenAIError, entry: RemoteEntry) -> EngineError:
         return RemoteUnreachable(entry.name)
     if isinstance(error, openai.APIStatusError):
         return _refused(error, entry)
-    if isinstance(error, openai.APIError) and isinstance(error.body, Mapping):
+    if isinstance(error, openai.APIError) and error.body is not None:
         return RemoteFailure(entry.name, _said(error.body, 500, entry))
     return RemoteBadAnswer(entry.name, "it cannot be read")
 
@@ -73,25 +73,22 @@ def _refused(error: openai.APIStatusError, entry: RemoteEntry) -> EngineError:
         text = _hide(error.message, entry)
         _logger.error("%s: %s answered %d (%s): %s", entry.name, entry.base_url, status, theirs, text)
         return RemoteLacks(entry.name, f"it answered {status}")
-    body = error.body if isinstance(error.body, Mapping) else {}
-    said = _said(body, status, entry, error.response.headers)
+    is_json = "json" in error.response.headers.get("content-type", "")
+    said = _said(error.body if is_json else None, status, entry, error.response.headers)
     return RemoteRefusal(entry.name, said) if status < 500 else RemoteFailure(entry.name, said)
 
 
-def _said(
-    body: Mapping[str, Any], status: int, entry: RemoteEntry, headers: Mapping[str, str] | None = None
-) -> Said:
+def _said(body: object, status: int, entry: RemoteEntry, headers: Mapping[str, str] | None = None) -> Said:
     """An error object as far as it is one. Servers differ: FastAPI says ``detail``, others a bare string."""
     headers = headers or {}
-    message = next(
-        (text for key in ("message", "detail", "error") if isinstance(text := body.get(key), str)), ""
-    )
+    said: Mapping[str, Any] = body if isinstance(body, Mapping) else {"message": body}
+    message = next((text for key in ("message", "detail") if isinstance(text := said.get(key), str)), "")
     return Said(
         status=status,
         message=_hide(message, entry) or f"The server behind {entry.name!r} answered with status {status}.",
-        type=_text(body.get("type")) or (SERVER_ERROR if status >= 500 else REQUEST_ERROR),
-        param=_text(body.get("param")),
-        code=_text(body.get("code")),
+        type=_text(said.get("type")) or (SERVER_ERROR if status >= 500 else REQUEST_ERROR),
+        param=_text(said.get("param")),
+        code=_text(said.get("code")),
         retry_after_seconds=_seconds(headers),
         retry={"true": True, "false": False}.get(headers.get("x-should-retry", "")),
     )

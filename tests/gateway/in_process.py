@@ -60,3 +60,8 @@ def service(configuration: GatewayConfig) -> Service:
     made = Service(lambda name: InProcessEngine(cards[name]))
     made.configure(configuration)
     return made
+
+
+def no_engine(name: str) -> InProcessEngine:
+    """For a service without models of its own."""
+    raise AssertionError(f"{name} was to have no engine")
