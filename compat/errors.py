@@ -150,6 +150,33 @@ class FileNotStored(InvalidRequest):
         return f"No such File object: {self.file_id}"
 
 
+class BatchNotFound(InvalidRequest):
+    """There is no batch of this id."""
+
+    def __init__(self, batch_id: str) -> None:
+        super().__init__(batch_id)
+        self.batch_id = batch_id
+
+    @property
+    def parameter(self) -> str:
+        return "batch_id"
+
+    def __str__(self) -> str:
+        return f"No batch found with id {self.batch_id!r}."
+
+
+class BatchEnded(InvalidRequest):
+    """A batch cannot be cancelled any more."""
+
+    def __init__(self, batch_id: str, status: str) -> None:
+        super().__init__(batch_id, status)
+        self.batch_id = batch_id
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"Cannot cancel the batch {self.batch_id!r}: its status is {self.status!r}."
+
+
 class PictureGone(InvalidRequest):
     """No picture is kept under this address: it never was, or it has expired."""
 
@@ -279,6 +306,8 @@ TABLE: Final[Mapping[type[BaseException], ErrorRow]] = MappingProxyType(
         MissingKey: ErrorRow(401, _CALLER, None),
         InvalidKey: ErrorRow(401, _CALLER, "invalid_api_key"),
         FileNotStored: ErrorRow(404, _CALLER, None),
+        BatchNotFound: ErrorRow(404, _CALLER, None),
+        BatchEnded: ErrorRow(409, _CALLER, None, retry=False),
         PictureGone: ErrorRow(404, _CALLER, None),
         StorageFailed: ErrorRow(507, _SERVER, "storage_failed", retry=False),
         InvalidUrl: ErrorRow(404, _CALLER, None),

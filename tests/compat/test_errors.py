@@ -10,6 +10,8 @@ import pytest
 from compat import remote_errors
 from compat.errors import (
     TABLE,
+    BatchEnded,
+    BatchNotFound,
     BodyTooLarge,
     FileNotStored,
     InvalidKey,
@@ -48,6 +50,8 @@ EXAMPLES = (
     InvalidKey("***"),
     FileNotStored("file-1"),
     PictureGone(),
+    BatchNotFound("batch_1"),
+    BatchEnded("batch_1", "completed"),
     InvalidSize("9x9", "Too small."),
     Unsupported("stream", "Not here.", "unsupported_parameter"),
     NamedModelLimit("You must provide n=1 for this model."),
