@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from engines.calls import EngineCall
@@ -63,3 +63,7 @@ class Mapped:
     ignored: tuple[Ignored, ...] = ()
     adjusted: tuple[Adjusted, ...] = ()
     quality: str = "high"
+
+    def within_answer(self) -> Mapped:
+        """The same, with the pictures inside the answer alone."""
+        return replace(self, delivery=Delivery())

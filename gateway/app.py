@@ -20,7 +20,7 @@ from gateway.authentication import Authentication
 from gateway.cross_origin import CrossOrigin
 from gateway.middleware import RequestContext
 from gateway.registry import native_path
-from gateway.routes import azure, images, models, native
+from gateway.routes import azure, batches, files, images, models, native
 from gateway.routes.dependencies import ServiceOf
 from gateway.service import Service
 
@@ -45,6 +45,8 @@ def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
     # The model routes of OpenAI and the native prefix cannot collide: no native path starts with /v1.
     app.include_router(images.router)
     app.include_router(azure.router)
+    app.include_router(files.router)
+    app.include_router(batches.router)
     app.include_router(models.router)
     app.include_router(native.router)
     return app

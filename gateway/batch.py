@@ -187,15 +187,31 @@ def _read_line(row: bytes, endpoint: Endpoint, seen: set[str]) -> Line | BatchFa
         return BatchFault(code="invalid_json_line", message="This line is not a JSON object.")
     custom_id = given.get("custom_id")
     checks: Sequence[tuple[bool, str, str, str]] = (
-        (isinstance(custom_id, str) and custom_id != "", "custom_id", "missing_required_parameter",
-         "'custom_id' must be a string that is not empty."),
-        (custom_id not in seen, "custom_id", "duplicate_custom_id",
-         f"The custom_id {custom_id!r} occurs more than once."),
+        (
+            isinstance(custom_id, str) and custom_id != "",
+            "custom_id",
+            "missing_required_parameter",
+            "'custom_id' must be a string that is not empty.",
+        ),
+        (
+            custom_id not in seen,
+            "custom_id",
+            "duplicate_custom_id",
+            f"The custom_id {custom_id!r} occurs more than once.",
+        ),
         (given.get("method") == "POST", "method", "invalid_method", "'method' must be 'POST'."),
-        (given.get("url") == endpoint, "url", "mismatched_endpoint",
-         f"'url' must be the batch's endpoint, {endpoint!r}."),
-        (isinstance(given.get("body"), dict), "body", "missing_required_parameter",
-         "'body' must be an object."),
+        (
+            given.get("url") == endpoint,
+            "url",
+            "mismatched_endpoint",
+            f"'url' must be the batch's endpoint, {endpoint!r}.",
+        ),
+        (
+            isinstance(given.get("body"), dict),
+            "body",
+            "missing_required_parameter",
+            "'body' must be an object.",
+        ),
     )
     for passed, param, code, message in checks:
         if not passed:

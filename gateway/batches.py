@@ -17,7 +17,17 @@ from pydantic import ValidationError
 
 from compat.errors import BatchEnded, BatchNotFound, FileNotStored
 from engines.errors import StorageFailed
-from gateway.batch import Batch, BatchFault, Counts, Faults, Line, Outcome, expired_line, read_lines
+from gateway.batch import (
+    Batch,
+    BatchFault,
+    Counts,
+    Faults,
+    Line,
+    Outcome,
+    Status,
+    expired_line,
+    read_lines,
+)
 from gateway.files import Files
 from gateway.storage import Storage
 
@@ -74,7 +84,7 @@ class Batches:
             raise BatchNotFound(batch_id)
         return found
 
-    async def list(self) -> list[Batch]:
+    async def all(self) -> list[Batch]:
         """All batches, the newest first."""
         names = await self._storage.names(_FOLDER)
         ids = [name.removesuffix(".json") for name in names if name.endswith(".json")]
@@ -102,7 +112,7 @@ class Batches:
         while True:
             self._news.clear()
             try:
-                for batch in reversed(await self.list()):
+                for batch in reversed(await self.all()):
                     if not batch.ended:
                         await self._run(batch)
             except StorageFailed:
@@ -163,7 +173,7 @@ class Batches:
         bad = [outcome.as_json() for outcome in done if outcome.failed]
         if not cancelled:
             bad += [expired_line(line.custom_id) for line in left]
-        ending = "cancelled" if cancelled else "expired" if left else "completed"
+        ending: Status = "cancelled" if cancelled else "expired" if left else "completed"
         cancelling = {"cancelling_at": batch.cancelling_at or int(time.time())} if cancelled else {}
         batch = batch.moved(
             ending,

@@ -96,7 +96,7 @@ class Files:
         record = await self.get(file_id)
         await self._forget(record.id)
 
-    async def list(self, *, purpose: str | None = None) -> list[StoredFile]:
+    async def all(self, *, purpose: str | None = None) -> list[StoredFile]:
         """All files, the newest first."""
         names = await self._storage.names(_FOLDER)
         ids = [name.removesuffix(".json") for name in names if name.endswith(".json")]

@@ -1,100 +1,103 @@
-"""OpenAI's image calls: read, mapped, drawn, delivered."""
+"""OpenAI's image calls: read and mapped; then drawn and delivered, at once or as a line of a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from compat.edits import map_edit, map_variation
+from compat.errors import render
+from compat.images import images_response
 from compat.mapped import Mapped, Operation
 from compat.mapping import map_generation
 from compat.requests import parse_edit, parse_generation, parse_variation
-from gateway.answering import answer
-from gateway.body import Body, read_body, read_form
+from engines.errors import EngineError
+from gateway import answering
+from gateway.answers import json_answer
+from gateway.batch import Batch, Line, Outcome
+from gateway.body import Body
 from gateway.delivery import deliver
-from gateway.middleware import request_id
+from gateway.middleware import new_request_id, request_id
 from gateway.registry import ModelEntry
 from gateway.remote_calls import ImagesCall
 from gateway.service import Service
 from gateway.streaming import openai_stream
 
 
-async def generate(request: Request, service: Service, *, model: str | None = None) -> Response:
-    """Draw from a prompt. ``model`` is named by the path, and then decides."""
-    body = await _body(request, service, model)
-    policy = service.settings.policy
+async def answer(request: Request, service: Service, operation: Operation, body: Body) -> Response:
+    """Answer a live call, or stream it."""
 
-    async def mapped(entry: ModelEntry) -> Mapped:
-        parsed = parse_generation(body.fields, schema=entry.schema_, policy=policy, form=body.form)
-        preset, identity = entry.card.preset, request_id.get()
-        return map_generation(parsed, entry.schema_, preset=preset, policy=policy, request_id=identity)
+    async def prepare(entry: ModelEntry) -> Mapped:
+        return await map_call(service, entry, operation, body, request_id=request_id.get())
 
-    return await _answered(request, service, Operation.GENERATION, body, mapped)
-
-
-async def edit(request: Request, service: Service, *, model: str | None = None) -> Response:
-    """Draw from pictures and a prompt; everything that came is checked before a model is woken."""
-    body = await _body(request, service, model)
-    policy = service.settings.policy
-
-    async def mapped(entry: ModelEntry) -> Mapped:
-        parsed = parse_edit(body.fields, schema=entry.schema_, policy=policy, form=body.form)
-        sources = service.image_sources()
-        pictures = await sources.pictures(parsed.images)
-        return map_edit(
-            parsed,
-            entry.schema_,
-            pictures=pictures,
-            mask=await sources.mask(parsed.mask, pictures[0], feather=parsed.mask_feather or 0),
-            preset=entry.card.preset,
-            policy=policy,
-            request_id=request_id.get(),
-        )
-
-    return await _answered(request, service, Operation.EDIT, body, mapped)
-
-
-async def vary(request: Request, service: Service, *, model: str | None = None) -> Response:
-    """Draw a picture anew."""
-    fields = await read_form(request, service.settings.limits)
-    fields |= {} if model is None else {"model": model}
-    policy = service.settings.policy
-
-    async def mapped(entry: ModelEntry) -> Mapped:
-        parsed = parse_variation(fields, schema=entry.schema_, policy=policy, form=True)
-        (picture,) = await service.image_sources().pictures((parsed.image,))
-        return map_variation(
-            parsed,
-            entry.schema_,
-            picture=picture,
-            preset=entry.card.preset,
-            policy=policy,
-            request_id=request_id.get(),
-        )
-
-    return await _answered(request, service, Operation.VARIATION, Body(fields, form=True), mapped)
-
-
-async def _body(request: Request, service: Service, model: str | None) -> Body:
-    body = await read_body(request, service.settings.limits)
-    if model is not None:
-        body.fields["model"] = model
-    return body
-
-
-async def _answered(
-    request: Request,
-    service: Service,
-    operation: Operation,
-    body: Body,
-    mapped: Callable[[ModelEntry], Awaitable[Mapped]],
-) -> Response:
-    async def drawn(entry: ModelEntry, mapped: Mapped) -> Response:
+    async def draw(entry: ModelEntry, mapped: Mapped) -> Response:
         if mapped.stream:
             return await openai_stream(service, entry, mapped)
         result = await service.generate(entry.name, mapped.call, hold_seconds=service.settings.hold_seconds)
         return await deliver(request, service, entry, mapped, result)
 
-    return await answer(service, ImagesCall(operation, body.fields, body.form), prepare=mapped, draw=drawn)
+    return await answering.answer(service, _images_call(operation, body), prepare=prepare, draw=draw)
+
+
+async def execute_line(service: Service, batch: Batch, line: Line) -> Outcome:
+    """Make the call of a batch's line once no live request of its model is under way.
+
+    What can succeed later is tried again until the batch expires; every other failure is the outcome.
+    A line has no request whose host a URL could name, so its pictures come inside the answer.
+    """
+    identity = new_request_id()
+    operation = Operation.EDIT if batch.endpoint.endswith("/edits") else Operation.GENERATION
+    body = Body({name: value for name, value in line.body.items() if name != "stream"})
+
+    async def prepare(entry: ModelEntry) -> Mapped:
+        return await map_call(service, entry, operation, body, request_id=identity)
+
+    async def draw(entry: ModelEntry, mapped: Mapped) -> Response:
+        result = await service.generate_behind(entry.name, mapped.call, until=batch.expires_at)
+        return json_answer(images_response(entry.name, mapped.within_answer(), result))
+
+    try:
+        answered = await answering.answer(service, _images_call(operation, body), prepare=prepare, draw=draw)
+        status, content = answered.status_code, orjson.loads(bytes(answered.body))
+    except EngineError as error:
+        failed = render(error, request_id=identity)
+        status, content = failed.status, failed.body
+    return Outcome(custom_id=line.custom_id, status_code=status, request_id=identity, body=content)
+
+
+async def map_call(
+    service: Service, entry: ModelEntry, operation: Operation, body: Body, *, request_id: str
+) -> Mapped:
+    """Read, fetch, check and map: everything that can be refused before a model is woken.
+
+    Raises:
+        InvalidRequest
+    """
+    policy, schema, preset = service.settings.policy, entry.schema_, entry.card.preset
+    fields, form = body.fields, body.form
+    if operation is Operation.GENERATION:
+        drawn = parse_generation(fields, schema=schema, policy=policy, form=form)
+        return map_generation(drawn, schema, preset=preset, policy=policy, request_id=request_id)
+    sources = service.image_sources()
+    if operation is Operation.VARIATION:
+        varied = parse_variation(fields, schema=schema, policy=policy, form=form)
+        (picture,) = await sources.pictures((varied.image,))
+        return map_variation(
+            varied, schema, picture=picture, preset=preset, policy=policy, request_id=request_id
+        )
+    edited = parse_edit(fields, schema=schema, policy=policy, form=form)
+    pictures = await sources.pictures(edited.images)
+    return map_edit(
+        edited,
+        schema,
+        pictures=pictures,
+        mask=await sources.mask(edited.mask, pictures[0], feather=edited.mask_feather or 0),
+        preset=preset,
+        policy=policy,
+        request_id=request_id,
+    )
+
+
+def _images_call(operation: Operation, body: Body) -> ImagesCall:
+    return ImagesCall(operation, body.fields, body.form)

@@ -114,6 +114,8 @@ class Lifecycle:
         self._reason = ""
         self._retry_at = 0.0
         self._active = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def engine(self) -> Engine:
@@ -214,10 +216,17 @@ class Lifecycle:
     def working(self) -> Iterator[None]:
         """Count a request as being worked on."""
         self._active += 1
+        self._idle.clear()
         try:
             yield
         finally:
             self._active -= 1
+            if not self._active:
+                self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until no request is being worked on."""
+        await self._idle.wait()
 
     def close(self) -> None:
         """Stop following the engine: the model is no longer served."""

@@ -22,6 +22,11 @@ request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 """The id of the request being worked on, for log lines and engine calls."""
 
 
+def new_request_id() -> str:
+    """An id that no other request has."""
+    return f"req_{secrets.token_hex(16)}"
+
+
 class RequestContext:
     """Pure ASGI middleware: puts OpenAI's headers on every answer, failing ones included.
 
@@ -39,7 +44,7 @@ class RequestContext:
             return
         started = time.perf_counter()
         given = Headers(scope=scope).get("x-request-id") if self._proxied else None
-        identity = given or f"req_{secrets.token_hex(16)}"
+        identity = given or new_request_id()
         token = request_id.set(identity)
         answered = False
 

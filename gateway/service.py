@@ -5,19 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from compat.errors import FileNotStored
 from engines import presence
 from engines.calls import LARGEST_SEED, EngineCall, EngineEvent, EngineResult, Preview
-from engines.errors import EngineLeaving, EngineLost, UnknownModel
+from engines.errors import (
+    EngineBusy,
+    EngineLeaving,
+    EngineLost,
+    LoadFailed,
+    ModelLoading,
+    StorageFailed,
+    UnknownModel,
+)
 from engines.schema import Frozen, PipelineSchema
+from gateway.batch import Batch, Line, Outcome
+from gateway.batches import Batches
 from gateway.deployments import application_name
 from gateway.fetching import Fetcher
+from gateway.files import Files
 from gateway.image_sources import ImageSources
 from gateway.lifecycle import Engine, Lifecycle, State, Status
 from gateway.memory import Learned, ModelMemory
@@ -33,17 +44,10 @@ _logger = logging.getLogger(__name__)
 
 TRIES: Final = 3
 """How often a call is sent to an engine that dies, or leaves, under it."""
+SWEEP_SECONDS: Final = 600.0
+"""How often expired pictures and files are removed."""
 ATTACH_SECONDS: Final = 0.5
 """How long a call waits to learn that a running engine, found after a restart, is loaded."""
-
-
-_IN_MEMORY: Final = "memory://kandinsky"
-
-
-def _storage_of(settings: Settings) -> str:
-    if settings.storage_url is not None:
-        return settings.storage_url
-    return f"{settings.state_folder}/storage" if settings.state_folder else _IN_MEMORY
 
 
 def reach(entry: RemoteEntry) -> RemoteServer:
@@ -68,9 +72,14 @@ class Service:
     ``connect`` makes the engine client of a model, ``reach`` the client of a model of another server.
     """
 
+    storage: Storage
+    files: Files
+    batches: Batches
+
     def __init__(
         self, connect: Callable[[str], Engine], reach: Callable[[RemoteEntry], RemoteServer] = reach
     ) -> None:
+        self._stored_at: tuple[str, dict[str, Any]] | None = None
         self._connect = connect
         self._reach = reach
         self._remotes: dict[str, RemoteServer] = {}
@@ -78,10 +87,11 @@ class Service:
         self._memory = ModelMemory(None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_listening: Callable[[], None] | None = None
-        self._stored_at = _IN_MEMORY
+        self._in_memory = f"memory://kandinsky-{secrets.token_hex(4)}"
+        self._upkeep: asyncio.Task[None] | None = None
         self.models = Registry()
         self.settings = Settings()
-        self.storage = Storage(_IN_MEMORY)
+        self._store(self._in_memory, {})
 
     def configure(self, config: GatewayConfig) -> None:
         """Take over a new set of models; those that stay keep their state. Needs a running loop."""
@@ -89,10 +99,12 @@ class Service:
         if self._stop_listening is None:
             self._stop_listening = presence.listen(self._presence_changed)
         folder = config.settings.state_folder
-        if self._stored_at != (where := _storage_of(config.settings)):
-            self._stored_at = where
-            self.storage = Storage(where, config.settings.storage_options)
         self.settings = config.settings
+        stored = f"{folder}/storage" if folder else self._in_memory
+        self._store(config.settings.storage_url or stored, config.settings.storage_options)
+        self.batches.start()
+        if self._upkeep is None:
+            self._upkeep = asyncio.create_task(self._sweep())
         self._memory = ModelMemory(Path(folder) / "models" if folder else None)
         before = {entry.name: entry for entry in self.models}
         self.models = Registry(self._with_memory(config.models), config.remotes)
@@ -109,6 +121,9 @@ class Service:
         """Stop following the engines."""
         if self._stop_listening is not None:
             self._stop_listening()
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+        self.batches.close()
         for lifecycle in self._lifecycles.values():
             lifecycle.close()
 
@@ -120,7 +135,7 @@ class Service:
             if settings.fetch_image_urls
             else None
         )
-        return ImageSources(max_pixels=settings.max_image_pixels, read_file=self._read_file, fetcher=fetcher)
+        return ImageSources(max_pixels=settings.max_image_pixels, read_file=self.files.read, fetcher=fetcher)
 
     async def close_remotes(self) -> None:
         """Close the connections to other servers."""
@@ -186,6 +201,23 @@ class Service:
                         raise
         raise AssertionError("unreachable: the last try returns or raises")
 
+    async def generate_behind(self, model: str, call: EngineCall, *, until: float) -> EngineResult:
+        """Draw when no live request of the model is under way; try again until the time ``until``.
+
+        Raises:
+            EngineError: what trying again does not cure, or ``until`` (Unix seconds) has come.
+        """
+        lifecycle = self._lifecycles[model]
+        while True:
+            await lifecycle.idle()
+            try:
+                return await self.generate(model, call, hold_seconds=self.settings.hold_seconds)
+            except (LoadFailed, ModelLoading, EngineBusy, EngineLost, EngineLeaving) as error:
+                wait = error.retry_after_seconds or 1.0
+                if time.time() + wait > until:
+                    raise
+                await asyncio.sleep(wait)
+
     async def stream(
         self, model: str, call: EngineCall, *, hold_seconds: float
     ) -> AsyncGenerator[EngineEvent | Status]:
@@ -217,8 +249,30 @@ class Service:
                     if attempt == TRIES or shown:
                         raise
 
-    async def _read_file(self, file_id: str) -> bytes:
-        raise FileNotStored(file_id)
+    def _store(self, url: str, options: dict[str, Any]) -> None:
+        """Keep pictures, files and batches there from now on, if that is somewhere else."""
+        if self._stored_at == (url, options):
+            return
+        if self._stored_at is not None:
+            self.batches.close()
+        self._stored_at = (url, options)
+        self.storage = Storage(url, options)
+        self.files = Files(self.storage)
+        self.batches = Batches(self.storage, self.files, self._execute_line)
+
+    async def _execute_line(self, batch: Batch, line: Line) -> Outcome:
+        from gateway.images import execute_line
+
+        return await execute_line(self, batch, line)
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self.storage.sweep()
+                await self.files.sweep()
+            except StorageFailed:
+                _logger.warning("what has expired stays for now")
+            await asyncio.sleep(SWEEP_SECONDS)
 
     def _configure_remotes(self) -> None:
         """Keep the clients of entries that did not change; the others live as long as calls use them."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from compat.errors import PictureGone
+from compat.mapped import Operation
 from gateway import images
+from gateway.body import read_body
 from gateway.delivery import PICTURES_PATH
 from gateway.routes.dependencies import ServiceOf
+from gateway.service import Service
 
 router = APIRouter(tags=["openai"])
 
@@ -15,19 +18,25 @@ router = APIRouter(tags=["openai"])
 @router.post("/v1/images/generations")
 async def generations(request: Request, service: ServiceOf) -> Response:
     """Draw from a prompt; a sleeping model holds the call until it is warm."""
-    return await images.generate(request, service)
+    return await images.answer(
+        request, service, Operation.GENERATION, await read_body(request, service.settings.limits)
+    )
 
 
 @router.post("/v1/images/edits")
 async def edits(request: Request, service: ServiceOf) -> Response:
     """Edit pictures: with a mask what is transparent in it, without one the whole."""
-    return await images.edit(request, service)
+    return await images.answer(
+        request, service, Operation.EDIT, await read_body(request, service.settings.limits)
+    )
 
 
 @router.post("/v1/images/variations")
 async def variations(request: Request, service: ServiceOf) -> Response:
     """Draw a picture anew."""
-    return await images.vary(request, service)
+    return await images.answer(
+        request, service, Operation.VARIATION, await read_body(request, service.settings.limits)
+    )
 
 
 @router.api_route(f"{PICTURES_PATH}/{{name}}", methods=["GET", "HEAD"])
@@ -39,3 +48,8 @@ async def picture(service: ServiceOf, name: str) -> Response:
     data, media_type = found
     headers = {"cache-control": "private, max-age=3600", "x-content-type-options": "nosniff"}
     return Response(data, media_type=media_type, headers=headers)
+
+
+async def _answer(request: Request, service: Service, operation: Operation) -> Response:
+    body = await read_body(request, service.settings.limits)
+    return await images.answer(request, service, operation, body)
