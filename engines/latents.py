@@ -46,13 +46,12 @@ class LatentCodec:
             latents = (encoded.latent_dist.mode() - self._shift) * self._scale
         return _laid_out(latents.to(like.dtype), like)
 
-    def decode(self, latents: torch.Tensor, size: tuple[int, int], *, longest: int) -> Image.Image:
-        """The first picture of a batch, decoded small where its longest edge exceeds ``longest``.
+    def decode(self, latents: torch.Tensor, size: tuple[int, int], *, shrink: int) -> Image.Image:
+        """The first picture of a batch, its latents averaged over ``shrink`` x ``shrink`` cells before.
 
         ``size`` (width, height) in pixels is what the latents stand for, and what is returned.
         """
         plane = self._plane(latents, size)[:1]
-        shrink = max(1, max(size) // longest)
         if shrink > 1:
             plane = functional.avg_pool2d(plane.float(), shrink).to(plane.dtype)
         dtype = next(self._autoencoder.parameters()).dtype
