@@ -80,7 +80,7 @@ def test_kandinsky_5_loads_and_draws(tiny_models: Models) -> None:
     output = model.pipelines["__call__"](prompt="a red fox", num_inference_steps=1, return_dict=False)
 
     assert output[0][0].size == (1024, 1024)
-    assert list(model.pipelines) == ["__call__"]
+    assert list(model.pipelines) == ["__call__", "inpaint"]
 
 
 @pytest.mark.parametrize("version", ["21", "22"])
@@ -102,8 +102,8 @@ def test_the_prior_on_the_hub_that_a_readme_names_is_not_asked_for(copied: Model
 @pytest.mark.parametrize(
     ("name", "methods"),
     [
-        ("kandinsky22", ["__call__", "image_to_image"]),
-        ("kandinsky3", ["__call__", "image_to_image"]),
+        ("kandinsky22", ["__call__", "image_to_image", "inpaint"]),
+        ("kandinsky3", ["__call__", "image_to_image", "inpaint"]),
         ("sdxl", ["__call__", "image_to_image", "inpaint"]),
     ],
 )
