@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,44 +13,17 @@ import pytest
 from compat.mapped import Operation
 from gateway.app import create_app
 from gateway.remote_calls import ImagesCall
-from gateway.remote_server import RemoteServer
 from gateway.remotes import RemoteEntry, RemoteKey
 from gateway.service import GatewayConfig, Service
 from tests.gateway import in_process
+from tests.gateway.elsewhere import Elsewhere
 from tests.gateway.wire import assert_error
 
 pytestmark = pytest.mark.anyio
 
 KEY = "sk-their-secret"
 BASE = "http://images.internal:9000/v1"
-PICTURE = {"created": 1, "data": [{"b64_json": "AAAA"}]}
 SERVER_ERROR = "server_error"
-Respond = Callable[[httpx2.Request], httpx2.Response]
-
-
-class Elsewhere:
-    """The other server: answers as told and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.respond: Respond = lambda _: httpx2.Response(200, json=PICTURE)
-        self.asked: list[httpx2.Request] = []
-
-    def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        self.asked.append(request)
-        return self.respond(request)
-
-    def answers(self, status: int, body: object, **headers: str) -> None:
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.respond = lambda _: httpx2.Response(status, json=body, headers=given)
-
-    def refuses(self, status: int, **error: object) -> None:
-        self.answers(status, {"error": {"message": "no", "type": "t", "param": None, "code": None} | error})
-
-    def raises(self, error: Exception) -> None:
-        def fail(_: httpx2.Request) -> httpx2.Response:
-            raise error
-
-        self.respond = fail
 
 
 @pytest.fixture
@@ -69,11 +42,7 @@ def entry(tmp_path: Path) -> RemoteEntry:
 
 @pytest.fixture
 async def client(elsewhere: Elsewhere, entry: RemoteEntry) -> AsyncIterator[httpx2.AsyncClient]:
-    def reach(entry: RemoteEntry) -> RemoteServer:
-        http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(elsewhere))
-        return RemoteServer(entry, http_client=http_client)
-
-    service = Service(in_process.no_engine, reach)
+    service = Service(in_process.no_engine, elsewhere.reach)
     service.configure(GatewayConfig(remotes=(entry,)))
     transport = httpx2.ASGITransport(app=create_app(service), raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as made:
@@ -112,7 +81,7 @@ async def test_an_account_of_the_environment_stays_here(
 ) -> None:
     monkeypatch.setenv("OPENAI_ORG_ID", "org-ours")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-ours")
-    server = RemoteServer(entry, http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(elsewhere)))
+    server = elsewhere.reach(entry)
     await server.images(ImagesCall(Operation.GENERATION, {"prompt": "x"}))
     await server.close()
     assert "ours" not in str(elsewhere.asked[0].headers)
