@@ -18,6 +18,8 @@ from gateway.descriptions import Description
 from gateway.order import Order, card_of, entry_of
 from gateway.problems import ClusterFailed, NotRunning, Problem
 from gateway.registry import ModelEntry
+from gateway.remote_order import RemoteOrder, check_order, remote_entry_of
+from gateway.remotes import RemoteEntry, RemoteKey
 from gateway.rollout import roll_out
 from gateway.settings import Settings, from_environment
 from gateway.state import Deployed, StateFolder
@@ -85,6 +87,23 @@ class Control:
                 deployed = self._change(target, change)
         return target, next(entry for entry in deployed.models if entry.name == card.name)
 
+    def add_remote(self, order: RemoteOrder) -> tuple[Cluster, RemoteEntry]:
+        """Serve a model of another server, starting the service if need be; return when it is listed.
+
+        Raises:
+            Problem: it cannot be done, in words.
+        """
+        check_order(order)
+        with self._changing(), self._no_empty_cluster_left():
+            target = self._ensure()
+
+            def change(deployed: Deployed) -> Deployed:
+                return deployments.with_model(deployed, remote_entry_of(order, self._key_of(order), deployed))
+
+            with self._report.step(f"Adding {order.name}"):
+                deployed = self._change(target, change)
+        return target, next(entry for entry in deployed.remotes if entry.name == order.name)
+
     def start(self) -> tuple[Cluster, Deployed]:
         """Start the service with what it served last, if it does not run."""
         with self._changing():
@@ -104,6 +123,7 @@ class Control:
             target, _ = self.running()
             self._change(target, lambda deployed: deployments.without_model(deployed, name))
             readiness.wait_for_absence(target, name)
+            self._state.forget_key(name)
 
     def stop(self) -> bool:
         """End the service, and say whether there was one. In a borrowed cluster only our applications end.
@@ -142,6 +162,21 @@ class Control:
     @property
     def _borrows(self) -> bool:
         return bool(self._environment.get(borrowed.ADDRESS_VARIABLE))
+
+    def _key_of(self, order: RemoteOrder) -> RemoteKey | None:
+        """Where the gateway finds the key that an order gives.
+
+        A gateway that runs does not see a variable that was set after it was started, so the key is
+        kept for it. One in a borrowed cluster does not see this machine's files.
+        """
+        if order.key_file is not None:
+            return RemoteKey(file=str(order.key_file.absolute()))
+        if order.key_variable is None:
+            return None
+        key = self._environment.get(order.key_variable)
+        if key and not self._borrows:
+            return RemoteKey(file=str(self._state.keep_key(order.name, key)))
+        return RemoteKey(variable=order.key_variable)
 
     def _changing(self) -> AbstractContextManager[None]:
         self._state.prepare()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from engines.schema import Frozen
 
-USUAL_TIMEOUT_SECONDS = 600.0
+USUAL_TIMEOUT_SECONDS: Final = 600.0
 """The SDKs' own."""
 
 
@@ -62,11 +63,14 @@ class RemoteEntry(Frozen):
     max_retries: int = Field(default=0, ge=0, le=10)
     created: int = 0
 
+    @property
+    def where(self) -> str:
+        """Where it is, in words for the operator."""
+        return f"{self.model} at {self.base_url}"
+
     @field_validator("base_url")
     @classmethod
     def _a_plain_address(cls, url: str) -> str:
-        from urllib.parse import urlsplit
-
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("expected an address that starts with http:// or https://")

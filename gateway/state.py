@@ -6,6 +6,7 @@
     auth_token          its token, readable by the owner alone
     gcs/                Ray's own store: after everything was killed, the applications come back
     deployments.json    what was deployed when the service was stopped on purpose
+    keys/               of other servers whose models are served, readable by the owner alone
     schemas/ models/    what was read from models: caches
     logs/               of ``ray start``
     lock                held while the cluster or its configuration changes
@@ -92,6 +93,7 @@ class StateFolder:
         self.schemas = root / "schemas"
         self.token_file = root / "auth_token"
         self.start_log = root / "logs" / "ray_start.log"
+        self.keys = root / "keys"
         self._cluster = root / "cluster.json"
         self._remembered = root / "deployments.json"
 
@@ -108,7 +110,7 @@ class StateFolder:
             Problem: one cannot be made.
         """
         try:
-            for folder in (self.root, self.start_log.parent, self.schemas):
+            for folder in (self.root, self.start_log.parent, self.schemas, self.keys):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -136,6 +138,16 @@ class StateFolder:
             # The format that Ray's own generator uses: 64 hexadecimal digits.
             write_private(self.token_file, secrets.token_hex(32).encode())
             return self.token_file.read_text()
+
+    def keep_key(self, model: str, key: str) -> Path:
+        """Keep the key of another server, and say where."""
+        file = self.keys / model
+        write_private(file, key.encode())
+        return file
+
+    def forget_key(self, model: str) -> None:
+        """Remove the key that was kept for a model, if there is one."""
+        (self.keys / model).unlink(missing_ok=True)
 
     def cluster(self) -> ClusterRecord | None:
         """The cluster that was started last and not stopped, running or not."""

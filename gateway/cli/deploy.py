@@ -21,6 +21,7 @@ def run(
     prior: Path | None,
     aliases: tuple[str, ...],
     size_fit: str | None,
+    fallback: str | None,
     options: dict[str, Any],
     foreground: bool,
 ) -> None:
@@ -30,7 +31,13 @@ def run(
         Problem: it cannot be done, in words.
     """
     order = Order(
-        path=path, name=name, prior=prior, aliases=aliases, size_fit=_size_fit(size_fit), options=options
+        path=path,
+        name=name,
+        prior=prior,
+        aliases=aliases,
+        size_fit=_size_fit(size_fit),
+        fallback=fallback,
+        options=options,
     )
     cluster, entry = control.deploy(order)
     print(examples(cluster, entry), flush=True)

@@ -1,4 +1,4 @@
-"""``list``: the models on disk, and what can be done with them."""
+"""``list``: the models on disk and what can be done with them, and those of other servers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from engines.detection import demo_card, find_models
 from gateway.cli.tables import print_table, size_text
 from gateway.control import Control
 from gateway.problems import Problem
+from gateway.remotes import RemoteEntry
+from gateway.state import Deployed
 
 FOLDER_VARIABLE: Final = "MODELS_DIR"
 DEFAULT_FOLDER: Final = "/data/models"
@@ -20,18 +22,23 @@ def run(control: Control, environment: Mapping[str, str]) -> None:
     folder = environment.get(FOLDER_VARIABLE) or DEFAULT_FOLDER
     cards = find_models(folder)
     deployed = _deployed(control)
-    rows = [_row(card, deployed) for card in (*cards, demo_card())]
+    names = _names(deployed)
+    rows = [_row(card, names) for card in (*cards, demo_card())]
+    rows += [_remote_row(entry) for entry in deployed.remotes]
     print_table(("NAME", "FAMILY", "FORMAT", "SIZE", "LOADABLE", "DEPLOYED", "PATH"), rows)
     if not cards:
         print(f"\nNo model was found in {folder}; {FOLDER_VARIABLE} names another folder.")
 
 
-def _deployed(control: Control) -> dict[str, str]:
-    """Names of the deployed models by their paths."""
+def _deployed(control: Control) -> Deployed:
     try:
-        _, deployed = control.running()
+        return control.running()[1]
     except Problem:
-        return {}
+        return Deployed()
+
+
+def _names(deployed: Deployed) -> dict[str, str]:
+    """Names of the deployed models by their paths."""
     names: dict[str, str] = {}
     for entry in deployed.models:
         before = names.get(entry.card.path)
@@ -44,3 +51,7 @@ def _row(card: ModelCard, deployed: Mapping[str, str]) -> tuple[str, ...]:
     name = deployed.get(card.path)
     shown = "no" if name is None else f"as {name}"
     return card.name, card.family.value, card.format.value, size_text(card.size), loadable, shown, card.path
+
+
+def _remote_row(entry: RemoteEntry) -> tuple[str, ...]:
+    return entry.name, "remote", "", "", "", f"as {entry.name}", entry.where

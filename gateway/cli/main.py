@@ -53,6 +53,10 @@ def deploy(
     size_fit: Annotated[
         str | None, typer.Option(help="A size that it was not made for: error, or resize the picture.")
     ] = None,
+    fallback: Annotated[
+        str | None,
+        typer.Option(help="Model that answers OpenAI's calls while this one is not awake; '' for none."),
+    ] = None,
     foreground: Foreground = False,
 ) -> None:
     """Serve a model; starts the service if it does not run.
@@ -77,14 +81,51 @@ def deploy(
         prior=prior,
         aliases=tuple(alias or ()),
         size_fit=size_fit,
+        fallback=fallback,
         options={name: value for name, value in options.items() if value is not None},
         foreground=foreground,
     )
 
 
+@app.command()
+def add_remote(
+    name: Annotated[str, typer.Argument(help="Name to serve it under.")],
+    base_url: Annotated[str, typer.Option(help="Where the other server's API is: https://…/v1.")],
+    model: Annotated[str, typer.Option(help="Name of the model there.")],
+    api_key_env: Annotated[
+        str | None,
+        typer.Option(help="Variable with the key: kept in the state folder if set here, else the gateway's."),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="File with the key; the gateway reads it for every call.")
+    ] = None,
+    alias: Annotated[list[str] | None, typer.Option(help="Another name for it (repeatable).")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Longest silence, in seconds (600).")] = None,
+    max_retries: Annotated[int | None, typer.Option(help="Repetitions of a failed call (0).")] = None,
+) -> None:
+    """Serve a model of another OpenAI-compatible server; undeploy takes it away.
+
+    What is not said stays as it is with a remote model of this name.
+    """
+    from gateway.cli.remote import run
+    from gateway.remote_order import RemoteOrder
+
+    order = RemoteOrder(
+        name=name,
+        base_url=base_url,
+        model=model,
+        key_variable=api_key_env,
+        key_file=api_key_file,
+        aliases=tuple(alias or ()),
+        timeout_seconds=timeout,
+        max_retries=max_retries,
+    )
+    run(_control(), order)
+
+
 @app.command(name="list")
 def list_models() -> None:
-    """List the models on disk (MODELS_DIR, default /data/models) and what can be done with them."""
+    """List the models on disk (MODELS_DIR, default /data/models), and those of other servers."""
     from gateway.cli.listing import run
 
     run(_control(), os.environ)
@@ -113,7 +154,7 @@ def start(foreground: Foreground = False) -> None:
 
     control = _control()
     cluster, deployed = control.start()
-    names = ", ".join(entry.name for entry in deployed.models) or "no model yet"
+    names = ", ".join(entry.name for entry in deployed.entries) or "no model yet"
     print(f"The service runs at {cluster.url} with {names}.", flush=True)
     if foreground:
         stay(control)

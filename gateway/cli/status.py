@@ -11,6 +11,7 @@ from gateway.deployments import GATEWAY_APPLICATION, application_name
 from gateway.http_json import send
 from gateway.problems import NotRunning
 from gateway.registry import ModelEntry
+from gateway.remotes import RemoteEntry
 from gateway.serve_api import ServeDetails
 
 
@@ -27,8 +28,9 @@ def run(control: Control) -> None:
     answers = "" if states is not None else ", does not answer"
     print(f"{cluster.url} (gateway: {gateway}{answers}; Ray: {cluster.api.dashboard})\n")
     rows = [_row(entry, details, states or {}) for entry in deployed.models]
+    rows += [_remote_row(entry, states or {}) for entry in deployed.remotes]
     if rows:
-        print_table(("MODEL", "STATE", "APPLICATION", "ALIASES", "FAMILY", "PATH"), rows)
+        print_table(("MODEL", "STATE", "APPLICATION", "ALIASES", "FALLBACK", "FAMILY", "PATH"), rows)
     else:
         print("No model is deployed.")
 
@@ -54,6 +56,12 @@ def _row(entry: ModelEntry, details: ServeDetails, states: dict[str, str]) -> tu
         states.get(entry.name, "unknown"),
         status,
         aliases,
+        entry.fallback or "",
         entry.card.family.value,
         entry.card.path,
     )
+
+
+def _remote_row(entry: RemoteEntry, states: dict[str, str]) -> tuple[str, ...]:
+    state = states.get(entry.name, "unknown")
+    return entry.name, state, "", ", ".join(entry.aliases), "", "remote", entry.where

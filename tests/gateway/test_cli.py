@@ -32,7 +32,10 @@ def command(tmp_path: Path) -> Command:
 def test_help_names_every_command(command: Command) -> None:
     done = command("--help")
     assert done.returncode == 0
-    assert all(word in done.stdout for word in ("deploy", "list", "status", "undeploy", "start", "stop"))
+    assert all(
+        word in done.stdout
+        for word in ("deploy", "add-remote", "list", "status", "undeploy", "start", "stop")
+    )
 
 
 @pytest.mark.parametrize("arguments", [("status",), ("undeploy", "demo")])
@@ -63,6 +66,13 @@ def test_what_cannot_be_deployed_is_refused_before_anything_starts(
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
+
+
+def test_a_remote_model_that_cannot_be_is_refused_before_anything_starts(command: Command) -> None:
+    done = command("add-remote", "far", "--base-url", "ftp://x/v1", "--model", "m")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "bad option base_url" in done.stderr
 
 
 def test_a_bad_port_is_named(command: Command) -> None:

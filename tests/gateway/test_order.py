@@ -64,3 +64,16 @@ def test_a_model_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path: Path
 def test_a_bad_option_is_refused_by_name() -> None:
     with pytest.raises(NotDeployable, match="bad option dtype"):
         card_of(Order(options={"dtype": "float8"}))
+
+
+def test_a_fallback_is_one_of_the_other_models() -> None:
+    before = made(Order(fallback="k3"), entry("k3"))
+    assert before.fallback == "k3"
+    assert made(Order(), before, entry("k3")).fallback == "k3"
+    assert made(Order(fallback=""), before, entry("k3")).fallback is None
+
+
+@pytest.mark.parametrize("name", ["demo", "gone"])
+def test_a_fallback_that_cannot_stand_in_is_refused(name: str) -> None:
+    with pytest.raises(Problem, match=f"'{name}' cannot be the fallback of 'demo'; other models: k3"):
+        made(Order(fallback=name), entry("k3"))
