@@ -15,7 +15,7 @@ from starlette.responses import Response
 from compat.requests import requested_model
 from engines.errors import EngineError, LoadFailed
 from gateway.registry import Entry, ModelEntry
-from gateway.remote_calls import ImagesCall, NativeCall
+from gateway.remote_calls import ImagesCall, NativeCall, with_files_inside
 from gateway.remotes import RemoteEntry
 from gateway.service import Service
 
@@ -33,18 +33,19 @@ async def answer(
     *,
     prepare: Callable[[ModelEntry], Awaitable[P]],
     draw: Callable[[ModelEntry, P], Awaitable[Response]],
+    patient: bool = False,
 ) -> Response:
     """Answer a call of OpenAI's image routes.
 
     ``prepare`` reads and maps the request for a model of ours, and refuses what it cannot take;
     ``draw`` runs what was prepared. A fallback answers only what it can take: where it refuses or
-    fails, the call is held for its own model.
+    fails, the call is held for its own model. ``patient`` calls want no fallback.
     """
     entry = service.models.resolve(requested_model(call.body, policy=service.settings.policy, form=call.form))
     if isinstance(entry, RemoteEntry):
-        return await service.remote(entry.name).images(call)
+        return await _passed_on(service, entry, call)
     prepared = await prepare(entry)
-    fallback = await _fallback(service, entry)
+    fallback = None if patient else await _fallback(service, entry)
     if fallback is not None:
         try:
             answered = await _by_fallback(service, fallback, call, prepare, draw)
@@ -87,5 +88,9 @@ async def _by_fallback(
     draw: Callable[[ModelEntry, P], Awaitable[Response]],
 ) -> Response:
     if isinstance(fallback, RemoteEntry):
-        return await service.remote(fallback.name).images(call)
+        return await _passed_on(service, fallback, call)
     return await draw(fallback, await prepare(fallback))
+
+
+async def _passed_on(service: Service, entry: RemoteEntry, call: ImagesCall) -> Response:
+    return await service.remote(entry.name).images(await with_files_inside(call, service.files.read))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +15,7 @@ from compat.errors import render
 from compat.images import images_response
 from compat.mapped import Mapped, Operation
 from compat.mapping import map_generation
+from compat.remote_errors import RemoteUnreachable
 from compat.requests import parse_edit, parse_generation, parse_variation
 from engines.errors import EngineError
 from gateway import answering
@@ -57,13 +62,28 @@ async def execute_line(service: Service, batch: Batch, line: Line) -> Outcome:
         result = await service.generate_behind(entry.name, mapped.call, until=batch.expires_at)
         return json_answer(images_response(entry.name, mapped.within_answer(), result))
 
+    call = _images_call(operation, body)
     try:
-        answered = await answering.answer(service, _images_call(operation, body), prepare=prepare, draw=draw)
+        answered = await _when_reachable(
+            lambda: answering.answer(service, call, prepare=prepare, draw=draw, patient=True),
+            until=batch.expires_at,
+        )
         status, content = answered.status_code, orjson.loads(bytes(answered.body))
     except EngineError as error:
         failed = render(error, request_id=identity)
         status, content = failed.status, failed.body
     return Outcome(custom_id=line.custom_id, status_code=status, request_id=identity, body=content)
+
+
+async def _when_reachable(attempt: Callable[[], Awaitable[Response]], *, until: float) -> Response:
+    """Make a call of another server again while it cannot be reached, until a time in Unix seconds."""
+    while True:
+        try:
+            return await attempt()
+        except RemoteUnreachable as error:
+            if time.time() + error.retry_after_seconds > until:
+                raise
+            await asyncio.sleep(error.retry_after_seconds)
 
 
 async def map_call(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
+import pybase64
+
 from compat.forms import field_value
 from compat.mapped import Operation
 from compat.sources import Upload
+from gateway.image_sources import ReadFile
 
 SIGNATURES: Final = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"RIFF", "image/webp"))
 UNKNOWN: Final = "application/octet-stream"
@@ -62,6 +65,28 @@ class ImagesCall:
         ]
 
 
+async def with_files_inside(call: ImagesCall, read_file: ReadFile) -> ImagesCall:
+    """The call with the files that are stored here in it: the other server does not have them.
+
+    Raises:
+        FileNotStored: of the first that there is none of.
+    """
+    body = dict(call.body)
+    if isinstance(images := body.get("images"), list):
+        body["images"] = [await _inside(image, read_file) for image in images]
+    if "mask" in body:
+        body["mask"] = await _inside(body["mask"], read_file)
+    return replace(call, body=body)
+
+
+async def _inside(picture: Any, read_file: ReadFile) -> Any:
+    if not isinstance(picture, dict) or not isinstance(picture.get("file_id"), str):
+        return picture
+    data = await read_file(picture["file_id"])
+    encoded = pybase64.b64encode_as_string(data)
+    return {"image_url": f"data:{_kind(data) or UNKNOWN};base64,{encoded}"}
+
+
 def _uploads(value: object) -> list[Upload]:
     values = value if isinstance(value, list) else [value]
     return [each for each in values if isinstance(each, Upload)]
@@ -69,8 +94,11 @@ def _uploads(value: object) -> list[Upload]:
 
 def _part(upload: Upload) -> tuple[str, bytes, str]:
     """A file with a type that is right: OpenAI refuses a picture that is called an octet stream."""
-    known = next((kind for start, kind in SIGNATURES if upload.data.startswith(start)), None)
-    return upload.filename or "upload", upload.data, known or upload.content_type or UNKNOWN
+    return upload.filename or "upload", upload.data, _kind(upload.data) or upload.content_type or UNKNOWN
+
+
+def _kind(data: bytes) -> str | None:
+    return next((kind for start, kind in SIGNATURES if data.startswith(start)), None)
 
 
 class NativeRoute(StrEnum):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from openai import AsyncOpenAI
 
 from engines.detection import demo_card
 from gateway.answering import FALLBACK_HEADER
@@ -19,6 +20,7 @@ from gateway.service import GatewayConfig, Service
 from tests.gateway.conftest import demo_config
 from tests.gateway.elsewhere import Elsewhere
 from tests.gateway.in_process import InProcessEngine
+from tests.gateway.test_files_and_batches import ended, lines, rows, submitted
 from tests.gateway.wire import assert_error
 
 pytestmark = pytest.mark.anyio
@@ -139,3 +141,14 @@ async def test_a_stream_is_stood_in_for_too(client: httpx2.AsyncClient, service:
 async def test_a_native_call_gets_its_202_as_ever(client: httpx2.AsyncClient) -> None:
     answer = await client.post("/kandinsky-demo/v1/generate", json={"prompt": "hills"})
     assert answer.status_code == 202
+
+
+async def test_a_line_of_a_batch_waits_for_its_own_model(
+    client: httpx2.AsyncClient, elsewhere: Elsewhere
+) -> None:
+    sdk = AsyncOpenAI(base_url="http://gateway/v1", api_key="none", http_client=client)
+    bodies = (BODY | {"num_inference_steps": 2}, BODY | {"model": "far"})
+    done = await ended(sdk, await submitted(sdk, lines(*bodies)))
+    own, far = (row["response"]["body"] for row in await rows(sdk, done.output_file_id))
+    assert (own["model"], far["model"]) == ("demo", "far")
+    assert len(elsewhere.asked) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from gateway.remotes import RemoteEntry, RemoteKey
 from gateway.service import GatewayConfig, Service
 from tests.gateway import in_process
 from tests.gateway.elsewhere import Elsewhere
+from tests.gateway.test_edit_routes import png
 from tests.gateway.wire import assert_error
 
 pytestmark = pytest.mark.anyio
@@ -277,3 +279,37 @@ async def test_health_of_a_server_of_another_kind_says_that_it_is_remote(
 ) -> None:
     elsewhere.refuses(404)
     assert (await client.get("/kandinsky-far/v1/health")).json()["state"] == "remote"
+
+
+async def test_a_file_that_is_stored_here_is_sent_on_as_a_picture(
+    client: httpx2.AsyncClient, elsewhere: Elsewhere
+) -> None:
+    files = {"file": ("a.png", png())}
+    stored = (await client.post("/v1/files", data={"purpose": "vision"}, files=files)).json()
+    pictures = [{"file_id": stored["id"]}, {"image_url": "https://pictures/1.png"}]
+    body = {"model": "far", "prompt": "x", "images": pictures, "mask": pictures[0]}
+    assert (await client.post("/v1/images/edits", json=body)).status_code == 200
+    sent = json.loads(elsewhere.asked[0].content)
+    uri = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
+    assert sent["images"] == [{"image_url": uri}, pictures[1]]
+    assert sent["mask"] == {"image_url": uri}
+
+
+async def test_a_picture_of_a_form_is_sent_on_with_its_true_type(
+    client: httpx2.AsyncClient, elsewhere: Elsewhere
+) -> None:
+    files = [("image[]", ("upload", png(), "application/octet-stream"))] * 2
+    await client.post("/v1/images/edits", data={"model": "far", "prompt": "x", "n": "2"}, files=files)
+    [asked] = elsewhere.asked
+    assert str(asked.url) == f"{BASE}/images/edits"
+    assert asked.content.count(b'name="image[]"; filename="upload"\r\nContent-Type: image/png') == 2
+    assert b'name="model"\r\n\r\ntheirs\r\n' in asked.content
+    assert b'name="n"\r\n\r\n2\r\n' in asked.content
+
+
+async def test_a_variation_is_sent_on(client: httpx2.AsyncClient, elsewhere: Elsewhere) -> None:
+    files = {"image": ("a.png", png(), "image/png")}
+    answer = await client.post("/v1/images/variations", data={"model": "far"}, files=files)
+    assert answer.json()["model"] == "far"
+    assert str(elsewhere.asked[0].url) == f"{BASE}/images/variations"
+    assert b'name="image"; filename="a.png"' in elsewhere.asked[0].content
