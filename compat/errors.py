@@ -184,6 +184,17 @@ class PictureGone(InvalidRequest):
         return "This picture does not exist, or its address has expired."
 
 
+class RangeNotSatisfiable(InvalidRequest):
+    """The bytes asked for lie behind the end; ``size`` is how many there are."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+    def __str__(self) -> str:
+        return f"The requested range is not satisfiable: there are {self.size} bytes."
+
+
 class InvalidUrl(InvalidRequest):
     """There is no such route."""
 
@@ -309,6 +320,7 @@ TABLE: Final[Mapping[type[BaseException], ErrorRow]] = MappingProxyType(
         BatchNotFound: ErrorRow(404, _CALLER, None),
         BatchEnded: ErrorRow(409, _CALLER, None, retry=False),
         PictureGone: ErrorRow(404, _CALLER, None),
+        RangeNotSatisfiable: ErrorRow(416, _CALLER, None),
         StorageFailed: ErrorRow(507, _SERVER, "storage_failed", retry=False),
         InvalidUrl: ErrorRow(404, _CALLER, None),
         MethodNotAllowed: ErrorRow(405, _CALLER, "method_not_supported"),
@@ -396,6 +408,8 @@ def _headers(error: BaseException, row: ErrorRow) -> dict[str, str]:
         headers["Retry-After"] = _seconds(error.retry_after_seconds or LONGEST_RETRY)
     elif isinstance(error, MethodNotAllowed):
         headers["Allow"] = ", ".join(error.allowed)
+    elif isinstance(error, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
     if not row.retry:
         headers["x-should-retry"] = "false"
     return headers

@@ -29,7 +29,7 @@ from gateway.batch import (
     read_lines,
 )
 from gateway.files import Files
-from gateway.storage import Storage
+from gateway.objects import Objects
 
 _logger = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ AGAIN_SECONDS: Final = 5.0
 class Batches:
     """The batches of a storage, and the one task that works on them."""
 
-    def __init__(self, storage: Storage, files: Files, execute: Execute) -> None:
-        self._storage = storage
+    def __init__(self, objects: Objects, files: Files, execute: Execute) -> None:
+        self._objects = objects
         self._files = files
         self._execute = execute
         self._news = asyncio.Event()
@@ -86,7 +86,7 @@ class Batches:
 
     async def all(self) -> list[Batch]:
         """All batches, the newest first."""
-        names = await self._storage.names(_FOLDER)
+        names = await self._objects.names(_FOLDER)
         ids = [name.removesuffix(".json") for name in names if name.endswith(".json")]
         found = [batch for batch in [await self._read(each) for each in ids] if batch is not None]
         return sorted(found, key=lambda batch: (batch.created_at, batch.id), reverse=True)
@@ -153,13 +153,13 @@ class Batches:
     async def _outcome(self, batch: Batch, number: int, line: Line | None) -> Outcome | None:
         """What became of a line; it is drawn now if it was not before and may be."""
         place = f"{_FOLDER}/{batch.id}/{number}.json"
-        kept = await self._storage.read(place)
+        kept = await self._objects.read(place)
         if kept is not None:
             return Outcome.model_validate_json(kept)
         if line is None:
             return None
         outcome = await self._execute(batch, line)
-        await self._storage.write(place, outcome.model_dump_json().encode())
+        await self._objects.write(place, outcome.model_dump_json().encode())
         return outcome
 
     async def _finish(self, batch: Batch, lines: list[Line], outcomes: list[Outcome | None]) -> None:
@@ -183,8 +183,7 @@ class Batches:
         )
         await self._save(batch)
         self._cancelled.discard(batch.id)
-        for number in range(len(lines)):
-            await self._storage.remove(f"{_FOLDER}/{batch.id}/{number}.json")
+        await self._objects.remove_folder(f"{_FOLDER}/{batch.id}")
 
     async def _file(self, batch: Batch, kind: str, rows: list[bytes]) -> str | None:
         if not rows:
@@ -198,10 +197,10 @@ class Batches:
         return record.id
 
     async def _save(self, batch: Batch) -> None:
-        await self._storage.write(f"{_FOLDER}/{batch.id}.json", batch.model_dump_json().encode())
+        await self._objects.write(f"{_FOLDER}/{batch.id}.json", batch.model_dump_json().encode())
 
     async def _read(self, batch_id: str) -> Batch | None:
-        data = await self._storage.read(f"{_FOLDER}/{batch_id}.json")
+        data = await self._objects.read(f"{_FOLDER}/{batch_id}.json")
         try:
             return None if data is None else Batch.model_validate_json(data)
         except ValidationError as error:

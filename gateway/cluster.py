@@ -172,6 +172,9 @@ def _environment(state: StateFolder, environment: Mapping[str, str]) -> dict[str
     with Serve's own health check periods."""
     state.token()
     return dict(environment) | {
+        # Serve's proxy would believe X-Forwarded headers of this machine before the gateway, whose
+        # setting `trusted_proxies` decides, has seen who sent them.
+        "FORWARDED_ALLOW_IPS": "",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(state.token_file),
         "RAY_gcs_storage": "rocksdb",

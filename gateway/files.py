@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from compat.errors import FileNotStored
 from engines.schema import Frozen
-from gateway.storage import Storage
+from gateway.objects import Objects
 
 Purpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals", "batch_output"]
 
@@ -40,8 +40,8 @@ class StoredFile(Frozen):
 class Files:
     """The files kept in a storage."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
 
     async def create(
         self, data: bytes, *, filename: str, purpose: Purpose, seconds: float | None = None
@@ -60,8 +60,8 @@ class Files:
             purpose=purpose,
             expires_at=None if seconds is None else now + int(seconds),
         )
-        await self._storage.write(_content(record.id), data)
-        await self._storage.write(_record(record.id), record.model_dump_json().encode())
+        await self._objects.write(_content(record.id), data)
+        await self._objects.write(_record(record.id), record.model_dump_json().encode())
         return record
 
     async def get(self, file_id: str) -> StoredFile:
@@ -82,7 +82,7 @@ class Files:
             FileNotStored
         """
         record = await self.get(file_id)
-        data = await self._storage.read(_content(record.id))
+        data = await self._objects.read(_content(record.id))
         if data is None:
             raise FileNotStored(file_id)
         return data
@@ -98,7 +98,7 @@ class Files:
 
     async def all(self, *, purpose: str | None = None) -> list[StoredFile]:
         """All files, the newest first."""
-        names = await self._storage.names(_FOLDER)
+        names = await self._objects.names(_FOLDER)
         ids = [name.removesuffix(".json") for name in names if name.endswith(".json")]
         found = await asyncio.gather(*(self._read(each) for each in ids))
         kept = [record for record in found if record is not None and not _expired(record)]
@@ -107,17 +107,17 @@ class Files:
 
     async def sweep(self) -> None:
         """Forget the files that have expired."""
-        for name in await self._storage.names(_FOLDER):
+        for name in await self._objects.names(_FOLDER):
             record = await self._read(name.removesuffix(".json")) if name.endswith(".json") else None
             if record is not None and _expired(record):
                 await self._forget(record.id)
 
     async def _forget(self, file_id: str) -> None:
-        await self._storage.remove(_record(file_id))
-        await self._storage.remove(_content(file_id))
+        await self._objects.remove(_record(file_id))
+        await self._objects.remove(_content(file_id))
 
     async def _read(self, file_id: str) -> StoredFile | None:
-        data = await self._storage.read(_record(file_id))
+        data = await self._objects.read(_record(file_id))
         try:
             return None if data is None else StoredFile.model_validate_json(data)
         except ValidationError:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from typing import Final
 
 from starlette.requests import Request
 
 from gateway.settings import Settings
+
+_SCHEME: Final = re.compile(r"https?")
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:\d+)?|\[[0-9A-Fa-f:.]+\](:\d+)?")
+_PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)+/?")
 
 
 def public_url(request: Request, settings: Settings, path: str) -> str:
@@ -20,14 +26,16 @@ def public_url(request: Request, settings: Settings, path: str) -> str:
     base = request.base_url
     scheme, host, prefix = base.scheme, base.netloc, base.path.rstrip("/")
     if _trusted(request, settings):
-        scheme = _first(request, "x-forwarded-proto") or scheme
-        host = _first(request, "x-forwarded-host") or host
-        prefix = _first(request, "x-forwarded-prefix").rstrip("/") or prefix
+        scheme = _first(request, "x-forwarded-proto", _SCHEME) or scheme
+        host = _first(request, "x-forwarded-host", _HOST) or host
+        prefix = _first(request, "x-forwarded-prefix", _PREFIX).rstrip("/") or prefix
     return f"{scheme}://{host}{prefix}{path}"
 
 
-def _first(request: Request, header: str) -> str:
-    return request.headers.get(header, "").partition(",")[0].strip()
+def _first(request: Request, header: str, form: re.Pattern[str]) -> str:
+    """The value that the proxy nearest to the client has set; empty where it is none."""
+    value = request.headers.get(header, "").partition(",")[0].strip()
+    return value if form.fullmatch(value) else ""
 
 
 def _trusted(request: Request, settings: Settings) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from engines import presence
 from engines.calls import LARGEST_SEED, EngineCall, EngineEvent, EngineResult, Preview
@@ -20,7 +20,6 @@ from engines.errors import (
     EngineLost,
     LoadFailed,
     ModelLoading,
-    StorageFailed,
     UnknownModel,
 )
 from engines.schema import Frozen, PipelineSchema
@@ -30,6 +29,7 @@ from gateway.deployments import application_name
 from gateway.fetching import Fetcher
 from gateway.files import Files
 from gateway.image_sources import ImageSources
+from gateway.keeping import Keeping
 from gateway.lifecycle import Engine, Lifecycle, State, Status
 from gateway.memory import Learned, ModelMemory
 from gateway.registry import Entry, ModelEntry, Registry
@@ -44,8 +44,6 @@ _logger = logging.getLogger(__name__)
 
 TRIES: Final = 3
 """How often a call is sent to an engine that dies, or leaves, under it."""
-SWEEP_SECONDS: Final = 600.0
-"""How often expired pictures and files are removed."""
 ATTACH_SECONDS: Final = 0.5
 """How long a call waits to learn that a running engine, found after a restart, is loaded."""
 
@@ -72,14 +70,9 @@ class Service:
     ``connect`` makes the engine client of a model, ``reach`` the client of a model of another server.
     """
 
-    storage: Storage
-    files: Files
-    batches: Batches
-
     def __init__(
         self, connect: Callable[[str], Engine], reach: Callable[[RemoteEntry], RemoteServer] = reach
     ) -> None:
-        self._stored_at: tuple[str, dict[str, Any]] | None = None
         self._connect = connect
         self._reach = reach
         self._remotes: dict[str, RemoteServer] = {}
@@ -87,11 +80,9 @@ class Service:
         self._memory = ModelMemory(None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_listening: Callable[[], None] | None = None
-        self._in_memory = f"memory://kandinsky-{secrets.token_hex(4)}"
-        self._upkeep: asyncio.Task[None] | None = None
         self.models = Registry()
         self.settings = Settings()
-        self._store(self._in_memory, {})
+        self._keeping = Keeping(self.settings, self._execute_line)
 
     def configure(self, config: GatewayConfig) -> None:
         """Take over a new set of models; those that stay keep their state. Needs a running loop."""
@@ -100,11 +91,7 @@ class Service:
             self._stop_listening = presence.listen(self._presence_changed)
         folder = config.settings.state_folder
         self.settings = config.settings
-        stored = f"{folder}/storage" if folder else self._in_memory
-        self._store(config.settings.storage_url or stored, config.settings.storage_options)
-        self.batches.start()
-        if self._upkeep is None:
-            self._upkeep = asyncio.create_task(self._sweep())
+        self._configure_keeping()
         self._memory = ModelMemory(Path(folder) / "models" if folder else None)
         before = {entry.name: entry for entry in self.models}
         self.models = Registry(self._with_memory(config.models), config.remotes)
@@ -121,11 +108,24 @@ class Service:
         """Stop following the engines."""
         if self._stop_listening is not None:
             self._stop_listening()
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-        self.batches.close()
         for lifecycle in self._lifecycles.values():
             lifecycle.close()
+        self._keeping.close()
+
+    @property
+    def storage(self) -> Storage:
+        """The pictures behind URLs."""
+        return self._keeping.storage
+
+    @property
+    def files(self) -> Files:
+        """The files that clients have stored."""
+        return self._keeping.files
+
+    @property
+    def batches(self) -> Batches:
+        """The batches and what works on them."""
+        return self._keeping.batches
 
     def image_sources(self) -> ImageSources:
         """Where the input pictures of a request are got from."""
@@ -249,30 +249,17 @@ class Service:
                     if attempt == TRIES or shown:
                         raise
 
-    def _store(self, url: str, options: dict[str, Any]) -> None:
-        """Keep pictures, files and batches there from now on, if that is somewhere else."""
-        if self._stored_at == (url, options):
+    def _configure_keeping(self) -> None:
+        if self._keeping.started and self._keeping.serves(self.settings):
             return
-        if self._stored_at is not None:
-            self.batches.close()
-        self._stored_at = (url, options)
-        self.storage = Storage(url, options)
-        self.files = Files(self.storage)
-        self.batches = Batches(self.storage, self.files, self._execute_line)
+        self._keeping.close()
+        self._keeping = Keeping(self.settings, self._execute_line)
+        self._keeping.start()
 
     async def _execute_line(self, batch: Batch, line: Line) -> Outcome:
-        from gateway.images import execute_line
+        from gateway.images import execute_line  # which is built on this module
 
         return await execute_line(self, batch, line)
-
-    async def _sweep(self) -> None:
-        while True:
-            try:
-                await self.storage.sweep()
-                await self.files.sweep()
-            except StorageFailed:
-                _logger.warning("what has expired stays for now")
-            await asyncio.sleep(SWEEP_SECONDS)
 
     def _configure_remotes(self) -> None:
         """Keep the clients of entries that did not change; the others live as long as calls use them."""

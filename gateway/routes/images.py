@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from compat.errors import PictureGone
 from compat.mapped import Operation
 from gateway import images
 from gateway.body import read_body
-from gateway.delivery import PICTURES_PATH
+from gateway.delivery import PICTURES_PATH, picture_answer
 from gateway.routes.dependencies import ServiceOf
 from gateway.service import Service
 
@@ -40,14 +39,9 @@ async def variations(request: Request, service: ServiceOf) -> Response:
 
 
 @router.api_route(f"{PICTURES_PATH}/{{name}}", methods=["GET", "HEAD"])
-async def picture(service: ServiceOf, name: str) -> Response:
+async def picture(request: Request, service: ServiceOf, name: str) -> Response:
     """A finished picture, until its address expires; no key is needed."""
-    found = await service.storage.picture(name)
-    if found is None:
-        raise PictureGone
-    data, media_type = found
-    headers = {"cache-control": "private, max-age=3600", "x-content-type-options": "nosniff"}
-    return Response(data, media_type=media_type, headers=headers)
+    return await picture_answer(request, service, name)
 
 
 async def _answer(request: Request, service: Service, operation: Operation) -> Response:

@@ -12,6 +12,7 @@ from gateway import native
 from gateway.answering import answer_native
 from gateway.answers import json_answer
 from gateway.middleware import request_id
+from gateway.public_url import public_url
 from gateway.registry import Entry, ModelEntry, native_path
 from gateway.remote_calls import NativeCall, NativeRoute
 from gateway.routes.dependencies import JsonBody, ServiceOf
@@ -116,7 +117,7 @@ async def _generate_here(
     status = await service.wake_unless_ready(entry.name)
     if status is not None:
         poll_path = f"{native_path(entry.name)}/health"
-        poll_url = str(request.base_url.replace(path=poll_path))
+        poll_url = public_url(request, service.settings, poll_path)
         return json_answer(
             native.loading(entry.name, status, poll_url),
             202,
