@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Final
 
 import pybase64
 from pydantic import JsonValue
@@ -12,26 +13,18 @@ from compat.assembly import Target, assemble, own_values, with_prompt
 from compat.edit_sizes import plan_edit_size
 from compat.errors import Unsupported
 from compat.fidelity import VARIATION_STRENGTH, strength_for
-from compat.mapped import Ignored, Mapped, Operation
+from compat.mapped import Adjusted, Ignored, Mapped, Operation
 from compat.methods import edit_method, most_pictures, variation_method
 from compat.parameters import IMAGE, MASK, PROMPT, STRENGTH
 from compat.policy import Policy
 from compat.requests import ImageEditRequest, ImageRequest, ImageVariationRequest
 from compat.sizes import requested_size
 from compat.tokens import image_tokens
+from engines.calls import Picture
 from engines.card import Preset
 from engines.schema import MethodSchema, PipelineSchema, SizeRule
 
-
-class Picture(Protocol):
-    """A picture that was checked: its encoded bytes and its size in pixels."""
-
-    @property
-    def data(self) -> bytes: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
+STILL: Final = Adjusted("image", "animation", "first frame", "a model draws from one picture")
 
 
 def map_edit(
@@ -121,11 +114,12 @@ def _map(
     derived: dict[str, Any] = {STRENGTH: found} if isinstance(found, float) else {}
     if isinstance(found, Ignored):
         ignored = (*ignored, found)
+    stills = tuple(STILL for picture in pictures if picture.animated)
     return assemble(
         request,
         target,
         given=given,
-        plan=plan,
+        plan=replace(plan, adjusted=(*plan.adjusted, *stills)),
         derived=derived,
         ignored=ignored,
         input_image_tokens=sum(image_tokens(picture.width, picture.height) for picture in pictures),

@@ -53,12 +53,16 @@ class EngineOptions(Frozen):
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An input picture that was checked: its file's bytes, its size in pixels the right way up."""
+    """An input picture that was checked: its file's bytes, its size in pixels the right way up.
+
+    Of an ``animated`` one only the first frame is used.
+    """
 
     data: bytes = field(repr=False)
     width: int
     height: int
     has_alpha: bool = False
+    animated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,19 +124,27 @@ class InvalidParameter(InvalidRequest):
 
 
 class InvalidImage(InvalidRequest):
-    """An image given as input cannot be decoded, or is larger than allowed."""
+    """An image given as input cannot be decoded, or is larger than allowed.
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
+    ``number`` counts the pictures of an edit from 1; with it the text is OpenAI's.
+    """
+
+    def __init__(self, name: str, reason: str, number: int | None = None) -> None:
+        super().__init__(name, reason, number)
         self.name = name
         self.reason = reason
+        self.number = number
 
     @property
     def parameter(self) -> str:
         return self.name
 
     def __str__(self) -> str:
-        return f"Invalid image in {self.name!r}: {self.reason}"
+        if self.number is None:
+            return f"Invalid image in {self.name!r}: {self.reason}"
+        return (
+            f"Invalid image file or mode for image {self.number}, please check your image file: {self.reason}"
+        )
 
 
 class UnsupportedImageType(InvalidImage):

@@ -5,13 +5,14 @@ Pillow alone, no torch: the gateway checks a picture before a sleeping model is 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from typing import Final
 
 import numpy as np
 import pybase64
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from engines.calls import Picture
 from engines.errors import InvalidImage, UnsupportedImageType
@@ -33,6 +34,14 @@ _OTHERS: Final = (
     (b"{", "application/json"),
 )
 
+MOST_SCANS: Final = 100
+"""Of a JPEG. Writers make about ten; a small file with thousands keeps a decoder busy for minutes."""
+_SCAN: Final = b"\xff\xda"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+_SEVERAL_JPEGS: Final = "MPO"
+"""What telephones write: the picture, and behind it what is no second frame (depth, brightness)."""
+
 _DECODER_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error)
 """What Pillow raises on damaged files."""
 
@@ -43,8 +52,8 @@ def media_type(data: bytes) -> str:
         return "image/webp"
     if data[4:12] in (b"ftypavif", b"ftypheic", b"ftypmif1"):
         return "image/avif" if data[8:12] == b"avif" else "image/heic"
-    head = data[:512].lstrip().lower()
-    if head.startswith((b"<svg", b"<?xml")):
+    head = data[:1024].removeprefix(_BYTE_ORDER_MARK).lstrip().lower()
+    if head.startswith((b"<svg", b"<?xml", b"<!--", b"<!doctype svg")):
         return "image/svg+xml" if b"<svg" in head else "text/xml"
     if head.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "text/html"
@@ -52,42 +61,36 @@ def media_type(data: bytes) -> str:
     return next(known, "application/octet-stream")
 
 
-def open_picture(name: str, data: bytes, *, max_pixels: int) -> Image.Image:
+def open_picture(name: str, data: bytes, *, max_pixels: int, number: int | None = None) -> Image.Image:
     """Decode a file to 8-bit ``RGB``, ``RGBA``, ``L`` or ``LA``, the way up that its EXIF data says.
 
-    Of an animation it is the first frame. ``name`` is the request field, for the error. The size is
-    read from the header, before a pixel is decoded.
+    Of an animation it is the first frame; colours keep their numbers, without their profile. ``name``
+    is the request field and ``number`` the picture's place, for the error. The size is read from the
+    header, before a pixel is decoded.
 
     Raises:
         UnsupportedImageType: no picture, or of a kind that is not read.
         InvalidImage: damaged, or of more than ``max_pixels``.
     """
-    kind = media_type(data)
-    if kind not in {own for _, own in _SIGNATURES} | {"image/webp"}:
-        raise UnsupportedImageType(name, kind)
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        pixels = image.width * image.height
-        if pixels > max_pixels:
-            raise InvalidImage(
-                name,
-                f"{image.width}x{image.height} is {pixels} pixels; at most {max_pixels} are accepted",
-            )
-        return _plain(ImageOps.exif_transpose(image))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InvalidImage(name, f"too many pixels; at most {max_pixels} are accepted") from error
-    except _DECODER_ERRORS as error:
-        raise InvalidImage(name, f"the {kind} file is damaged") from error
+    return _decoded(_opened(name, data, max_pixels, number), name, number)
 
 
-def check_picture(name: str, data: bytes, *, max_pixels: int) -> Picture:
+def check_picture(name: str, data: bytes, *, max_pixels: int, number: int | None = None) -> Picture:
     """Decode a file to see that it can be, and tell what it is.
 
     Raises:
         As `open_picture`.
     """
-    image = open_picture(name, data, max_pixels=max_pixels)
-    return Picture(data=data, width=image.width, height=image.height, has_alpha=image.mode in ("LA", "RGBA"))
+    file = _opened(name, data, max_pixels, number)
+    animated = bool(getattr(file, "is_animated", False)) and file.format != _SEVERAL_JPEGS
+    image = _decoded(file, name, number)
+    return Picture(
+        data=data,
+        width=image.width,
+        height=image.height,
+        has_alpha=image.mode in ("LA", "RGBA"),
+        animated=animated,
+    )
 
 
 def decode_text(name: str, text: str) -> bytes:
@@ -106,6 +109,38 @@ def decode_text(name: str, text: str) -> bytes:
         return pybase64.b64decode("".join(text.split()), validate=True)
     except ValueError as error:
         raise InvalidImage(name, "not base64") from error
+
+
+def _opened(name: str, data: bytes, max_pixels: int, number: int | None) -> ImageFile.ImageFile:
+    """The file with its header read."""
+    if not data:
+        raise InvalidImage(name, "the file is empty", number)
+    kind = media_type(data)
+    if kind not in {own for _, own in _SIGNATURES} | {"image/webp"}:
+        raise UnsupportedImageType(name, kind)
+    if kind == "image/jpeg" and data.count(_SCAN) > MOST_SCANS:
+        raise InvalidImage(name, f"the JPEG file has more than {MOST_SCANS} scans", number)
+    try:
+        file = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InvalidImage(name, f"too many pixels; at most {max_pixels} are accepted", number) from error
+    except _DECODER_ERRORS as error:
+        raise InvalidImage(name, f"the {kind} file is damaged", number) from error
+    pixels = file.width * file.height
+    if pixels > max_pixels:
+        text = f"{file.width}x{file.height} is {pixels} pixels; at most {max_pixels} are accepted"
+        raise InvalidImage(name, text, number)
+    return file
+
+
+def _decoded(file: ImageFile.ImageFile, name: str, number: int | None) -> Image.Image:
+    try:
+        file.load()
+    except _DECODER_ERRORS as error:
+        raise InvalidImage(name, f"the {file.get_format_mimetype()} file is damaged", number) from error
+    with contextlib.suppress(*_DECODER_ERRORS):  # a camera's bad EXIF data do not make its picture bad
+        ImageOps.exif_transpose(file, in_place=True)
+    return _plain(file)
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -9,7 +9,6 @@ from typing import Final
 from compat.errors import Unsupported
 from compat.sources import FileId, ImageSource, ImageUrl, Upload
 from engines.calls import Picture
-from engines.errors import InvalidImage
 from engines.masks import grey_mask
 from engines.pictures import check_picture, decode_text
 from gateway.fetching import Fetcher
@@ -38,8 +37,8 @@ class ImageSources:
         """
         several = len(sources) > 1
         return [
-            await self._picture(f"image[{place}]" if several else "image", source)
-            for place, source in enumerate(sources)
+            await self._picture(f"image[{number - 1}]" if several else "image", source, number)
+            for number, source in enumerate(sources, 1)
         ]
 
     async def mask(self, source: ImageSource | None, picture: Picture, *, feather: int) -> bytes | None:
@@ -55,9 +54,9 @@ class ImageSources:
             grey_mask, "mask", data, picture, feather=feather, max_pixels=self._max_pixels
         )
 
-    async def _picture(self, name: str, source: ImageSource) -> Picture:
+    async def _picture(self, name: str, source: ImageSource, number: int) -> Picture:
         data = await self._bytes(name, source)
-        return await asyncio.to_thread(check_picture, name, data, max_pixels=self._max_pixels)
+        return await asyncio.to_thread(check_picture, name, data, max_pixels=self._max_pixels, number=number)
 
     async def _bytes(self, name: str, source: ImageSource) -> bytes:
         match source:
@@ -71,6 +70,4 @@ class ImageSources:
                 if self._fetcher is None:
                     raise Unsupported(name, OFF)
                 found = await self._fetcher.fetch(name, url)
-        if not found:
-            raise InvalidImage(name, "the file is empty")
         return found

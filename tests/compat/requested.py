@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from compat.edits import map_edit, map_variation
@@ -11,6 +10,7 @@ from compat.mapped import Mapped, Operation
 from compat.mapping import map_generation
 from compat.policy import Policy
 from compat.requests import parse_edit, parse_generation, parse_variation
+from engines.calls import Picture
 from engines.card import Preset
 from engines.schema import PipelineSchema
 
@@ -18,20 +18,14 @@ REFERENCE: Final = {"image_url": "data:image/png;base64,AAAA"}
 GREY_MASK: Final = b"a grey png"
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A picture of any size, for mappings that look at nothing else."""
-
-    width: int = 512
-    height: int = 384
-    data: bytes = b"a picture"
+PICTURE: Final = Picture(data=b"a picture", width=512, height=384)
 
 
 def edit(
     schema: PipelineSchema,
     body: Mapping[str, Any],
     *,
-    picture: Drawn | None = None,
+    picture: Picture = PICTURE,
     policy: Policy | None = None,
     form: bool = False,
 ) -> Mapped:
@@ -41,7 +35,7 @@ def edit(
     return map_edit(
         request,
         schema,
-        pictures=[picture or Drawn()] * len(request.images),
+        pictures=[picture] * len(request.images),
         mask=GREY_MASK if request.mask is not None else None,
         preset=Preset(),
         policy=policy,
@@ -53,7 +47,7 @@ def variation(
     schema: PipelineSchema,
     body: Mapping[str, Any],
     *,
-    picture: Drawn | None = None,
+    picture: Picture = PICTURE,
     policy: Policy | None = None,
     form: bool = False,
 ) -> Mapped:
@@ -63,7 +57,7 @@ def variation(
     return map_variation(
         request,
         schema,
-        picture=picture or Drawn(),
+        picture=picture,
         preset=Preset(),
         policy=policy,
         request_id="req_1",

@@ -36,6 +36,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 RED = Image.new("RGB", (8, 6), "red")
+SCAN = b"\xff\xda"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ RED = Image.new("RGB", (8, 6), "red")
     [
         (b"<!DOCTYPE html><html></html>", "text/html"),
         (b"  <svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"),
+        (b"\xef\xbb\xbf<!-- drawn by hand --><svg/>", "image/svg+xml"),
         (b"%PDF-1.7", "application/pdf"),
         (b"version https://git-lfs.github.com/spec/v1", "application/octet-stream"),
         (file_of(RED, "TIFF"), "image/tiff"),
@@ -118,6 +120,38 @@ def test_animation_counts_as_its_first_frame() -> None:
     data = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:])
     opened = open_picture("image", data, max_pixels=PIXELS).convert("RGB")
     assert opened.getpixel((0, 0)) == (0, 0, 255)
+    assert check_picture("image", data, max_pixels=PIXELS).animated
+
+
+def test_camera_data_that_are_damaged_do_not_make_the_picture_bad() -> None:
+    data = file_of(RED, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40)
+    assert check_picture("image", data, max_pixels=PIXELS).width == RED.width
+
+
+def test_huge_metadata_are_read_past() -> None:
+    data = file_of(RED, "JPEG", comment=b"x" * 60_000, icc_profile=b"y" * 500_000)
+    assert check_picture("image", data, max_pixels=PIXELS).width == RED.width
+
+
+def test_jpeg_that_is_drawn_over_and_over_is_refused() -> None:
+    data = file_of(RED, "JPEG", progressive=True)
+    start = data.index(SCAN)
+    scan = data[start : data.index(SCAN, start + 1)]
+    with pytest.raises(InvalidImage, match="scans"):
+        check_picture("image", data[:start] + scan * 200 + data[start:], max_pixels=PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"", "the file is empty"), (file_of(RED)[:60], "the image/png file is damaged")],
+    ids=["empty", "cut off"],
+)
+def test_faulty_picture_of_several_is_named_by_its_place(data: bytes, reason: str) -> None:
+    with pytest.raises(InvalidImage) as raised:
+        check_picture("image[1]", data, max_pixels=PIXELS, number=2)
+    assert str(raised.value) == (
+        f"Invalid image file or mode for image 2, please check your image file: {reason}"
+    )
 
 
 def transparent(*box: int, size: tuple[int, int] = (8, 6)) -> bytes:
