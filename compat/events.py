@@ -7,6 +7,7 @@ Every frame has an ``event`` line and the same name in ``data``; a stream ends a
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -22,9 +23,9 @@ MEDIA_TYPE: Final = "text/event-stream"
 KEEP_ALIVE: Final = b": keepalive\n\n"
 
 
-def frame(name: str, data: dict[str, Any]) -> bytes:
+def frame(name: str, data: Mapping[str, object]) -> bytes:
     """One server-sent event; ``type`` stands first in its data."""
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps({"type": name} | data))
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps({"type": name, **data}))
 
 
 def partial_image(mapped: Mapped, preview: Preview) -> bytes:

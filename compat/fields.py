@@ -6,14 +6,30 @@ The wording, codes and ``param`` are those measured on OpenAI's images API.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from compat.sources import Upload
 from engines.errors import InvalidParameter
 
-Reader = Callable[[str, object], Any]
-"""Takes a field's name and its value as JSON gave it; returns the value or raises."""
+T_co = TypeVar("T_co", covariant=True)
+Word = TypeVar("Word", bound=str)
+
+
+@dataclass(frozen=True)
+class Reader(Generic[T_co]):
+    """Takes a field's name and its value as JSON gave it; returns the value or raises.
+
+    ``schema`` says what it takes as JSON Schema.
+    """
+
+    read: Callable[[str, object], T_co]
+    schema: Mapping[str, Any]
+
+    def __call__(self, name: str, value: object) -> T_co:
+        return self.read(name, value)
+
 
 TYPE_WORDS: Final[Mapping[type, str]] = MappingProxyType(
     {
@@ -68,7 +84,7 @@ def listing(values: Sequence[str], word: str) -> str:
     return f"{', '.join(quoted[:-1])}, {word} {quoted[-1]}"
 
 
-def text(*, minimum: int = 0, maximum: int | None = None) -> Reader:
+def text(*, minimum: int = 0, maximum: int | None = None) -> Reader[str]:
     """Read a string whose length is within bounds."""
 
     def read(name: str, value: object) -> str:
@@ -90,10 +106,10 @@ def text(*, minimum: int = 0, maximum: int | None = None) -> Reader:
             )
         return value
 
-    return read
+    return Reader(read, _schema("string", minLength=minimum or None, maxLength=maximum))
 
 
-def integer(minimum: int, maximum: int | None = None) -> Reader:
+def integer(minimum: int, maximum: int | None = None) -> Reader[int]:
     """Read an integer within bounds; true and 1.0 are none."""
 
     def read(name: str, value: object) -> int:
@@ -113,31 +129,40 @@ def integer(minimum: int, maximum: int | None = None) -> Reader:
             )
         return value
 
-    return read
+    return Reader(read, _schema("integer", minimum=minimum, maximum=maximum))
 
 
-def choice(*choices: str) -> Reader:
+def choice(*choices: Word) -> Reader[Word]:
     """Read one of several words."""
 
-    def read(name: str, value: object) -> str:
+    def read(name: str, value: object) -> Word:
         if not isinstance(value, str):
             raise WrongType(name, f"one of {listing(choices, 'or')}", type_word(value))
-        if value not in choices:
-            raise UnsupportedValue(name, value, choices)
-        return value
+        for word in choices:
+            if value == word:
+                return word
+        raise UnsupportedValue(name, value, choices)
 
-    return read
+    return Reader(read, _schema("string", enum=list(choices)))
 
 
-def flag(name: str, value: object) -> bool:
-    """Read a boolean."""
+def _flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise WrongType(name, "a boolean", type_word(value))
     return value
 
 
-def json_object(name: str, value: object) -> dict[str, Any]:
-    """Read an object."""
+def _object(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise WrongType(name, "an object", type_word(value))
     return value
+
+
+def _schema(kind: str, **words: object) -> dict[str, Any]:
+    return {"type": kind} | {word: value for word, value in words.items() if value is not None}
+
+
+flag: Final = Reader(_flag, _schema("boolean"))
+"""Reads a boolean."""
+json_object: Final = Reader(_object, _schema("object"))
+"""Reads an object."""

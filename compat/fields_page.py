@@ -83,10 +83,10 @@ def _fields() -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    first = _cases(row, Operation.GENERATION)
+    first = described(row, Operation.GENERATION)
     cells = []
     for operation in _ROUTES:
-        text = _cases(row, operation)
+        text = described(row, operation)
         if operation is not Operation.GENERATION and text == first:
             text = "as generations"
         own = row.field not in OPENAI_FIELDS[operation] and not _unknown(row, operation)
@@ -94,7 +94,7 @@ def _cells(row: Row) -> list[str]:
     return [f"`{row.field}`", row.values, *cells]
 
 
-def _cases(row: Row, operation: Operation) -> str:
+def described(row: Row, operation: Operation) -> str:
     """The cases of one route in words: "**mapped** where the model has a strength: a strength; …"."""
     found = []
     for case in row.cases(operation):

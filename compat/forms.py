@@ -28,6 +28,7 @@ INTEGERS: Final = frozenset(
         "frame_duration_ms",
         "mask_feather",
         "seed",
+        "expires_after[seconds]",
     }
 )
 FLAGS: Final = frozenset({"stream"})

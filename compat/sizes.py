@@ -29,7 +29,10 @@ AUTO: Final = "auto"
 LARGEST_RESIZED_EDGE: Final = 4096
 """Resampling costs memory whatever the model; OpenAI's own longest edge is 3840."""
 
-_PATTERN: Final = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+_EDGE: Final = "([1-9][0-9]{0,4})"
+_PATTERN: Final = re.compile(f"{_EDGE}x{_EDGE}")
+SIZE: Final = f"^({AUTO}|{_EDGE}x{_EDGE})$"
+"""What `parse_size` reads, as a JSON Schema pattern."""
 
 
 @dataclass(frozen=True)

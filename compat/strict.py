@@ -65,7 +65,7 @@ def refuse_foreign(names: Iterable[str], known: Iterable[str]) -> None:
         raise UnknownParameter(name, (), sorted(known))
 
 
-def reader_for(field: str, *, policy: Policy, model: str | None) -> Reader:
+def reader_for(field: str, *, policy: Policy, model: str | None) -> Reader[Any]:
     """How a field is read; in strict use as OpenAI's model of this name reads it."""
     if policy.strict and field == "quality":
         return choice(*_qualities(model))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from compat.fields import Reader, choice, flag, integer, json_object, text
 from compat.mapped import Operation
@@ -22,7 +22,7 @@ WIDEST_FEATHER: Final = 256
 
 QUALITIES: Final = ("low", "medium", "high", "xhigh", "max", "auto", "standard", "hd")
 
-READERS: Final[Mapping[str, Reader]] = MappingProxyType(
+READERS: Final[Mapping[str, Reader[Any]]] = MappingProxyType(
     {
         "model": text(),
         "prompt": text(minimum=1, maximum=LONGEST_PROMPT),

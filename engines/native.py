@@ -14,11 +14,10 @@ from pydantic import JsonValue
 
 from engines.calls import FRAME_MILLISECONDS, FRAMES, LARGEST_SEED, EngineCall, ImageFormat
 from engines.errors import InvalidParameter
+from engines.native_schema import ANSWER_PARAMETERS, IMAGE, MASK
 from engines.schema import Method, MethodSchema, PipelineSchema
 from engines.validation import check, check_size
 
-IMAGE: Final = "image"
-MASK: Final = "mask_image"
 COUNT: Final = "num_images_per_prompt"
 
 
@@ -45,9 +44,9 @@ def map_native(
     seed = _integer("seed", given.pop("seed", None), 0, LARGEST_SEED)
     count = _integer(COUNT, given.pop(COUNT, None), 1, _most_images(chosen))
     image_format, compression = _encoding(given, chosen)
-    previews = _of_the_way(given, chosen, "partial_images", 0, 16)
-    frames = _of_the_way(given, chosen, "frame_count", 2, 16)
-    duration = _of_the_way(given, chosen, "frame_duration_ms", 1, 655_350)
+    previews = _of_the_answer(given, chosen, "partial_images")
+    frames = _of_the_answer(given, chosen, "frame_count")
+    duration = _of_the_answer(given, chosen, "frame_duration_ms")
     given = check(chosen, given)
     _check_size(given, schema)
     return EngineCall(
@@ -86,21 +85,21 @@ def _encoding(given: dict[str, JsonValue], method: MethodSchema) -> tuple[ImageF
         word = given.pop("output_format", None)
         if word is not None:
             image_format = _format(word)
-    if _has(method, "output_compression"):
-        return image_format, None
-    compression = _integer("output_compression", given.pop("output_compression", None), 0, 100)
+    compression = _of_the_answer(given, method, "output_compression")
     if image_format is ImageFormat.PNG and compression not in (None, 100):
         raise InvalidParameter("output_compression", "PNG is lossless; only 100 is supported for it.")
     return image_format, None if image_format is ImageFormat.PNG else compression
 
 
-def _of_the_way(
-    given: dict[str, JsonValue], method: MethodSchema, name: str, minimum: int, maximum: int
-) -> int | None:
-    """Take a wish for pictures of the way out, where the pipeline has no such parameter."""
+def _of_the_answer(given: dict[str, JsonValue], method: MethodSchema, name: str) -> int | None:
+    """Take a number that concerns the answer out, where the pipeline has no such parameter."""
     if _has(method, name):
         return None
-    return _integer(name, given.pop(name, None), minimum, maximum)
+    bounds = ANSWER_PARAMETERS[name].constraints
+    lowest, highest = bounds.minimum, bounds.maximum
+    assert lowest is not None
+    assert highest is not None
+    return _integer(name, given.pop(name, None), int(lowest), int(highest))
 
 
 def _has(method: MethodSchema, name: str) -> bool:

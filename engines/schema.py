@@ -228,13 +228,14 @@ def json_schema(method: MethodSchema, *, title: str) -> dict[str, Any]:
 
 
 def parameter_schema(spec: ParameterSpec) -> dict[str, Any]:
-    """Render one parameter as a JSON Schema."""
+    """Render one parameter as a JSON Schema: of one that is required null is no value, and of another
+    that has a default it means the default."""
     schema = _type_schema(spec.type, spec.constraints)
-    if spec.nullable:
+    if not spec.required and (spec.nullable or spec.default is not UNSET):
         schema = _nullable(schema)
     if spec.description:
         schema["description"] = spec.description
-    if spec.default is not UNSET:
+    if not spec.required and spec.default is not UNSET:
         schema["default"] = spec.default
     return schema
 
@@ -246,7 +247,7 @@ def _type_schema(value: ValueType, constraints: Constraints) -> dict[str, Any]:
         case ValueKind.UNION:
             return {"anyOf": [_type_schema(option, constraints) for option in value.options]}
         case ValueKind.ARRAY:
-            schema: dict[str, Any] = {"type": "array"}
+            schema: dict[str, Any] = {"type": "array", "minItems": 1}
             if value.items is not None:
                 schema["items"] = _type_schema(value.items, constraints)
             if constraints.max_items is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import orjson
 from starlette.responses import Response
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from compat.errors import render
 
 
-def json_answer(content: bytes | dict[str, Any], status: int = 200, **headers: str) -> Response:
+def json_answer(content: bytes | Mapping[str, object], status: int = 200, **headers: str) -> Response:
     """A JSON answer; ready-made bytes pass as they are, underscores in header names become dashes."""
     body = content if isinstance(content, bytes) else orjson.dumps(content)
     given = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -11,20 +11,18 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from compat.errors import InvalidUrl, MethodNotAllowed
 from engines.errors import EngineError, InvalidParameter
-from gateway.answers import failure, json_answer
+from gateway.answers import failure
 from gateway.authentication import Authentication
 from gateway.cross_origin import CrossOrigin
 from gateway.middleware import RequestContext
-from gateway.registry import native_path
-from gateway.routes import azure, batches, files, images, models, native
-from gateway.routes.dependencies import ServiceOf
+from gateway.routes import azure, batches, documents, files, images, models, native
+from gateway.routes.documents import DISTRIBUTION
 from gateway.service import Service
-
-DISTRIBUTION = "kandinsky-gateway"
 
 
 def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
@@ -33,6 +31,9 @@ def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
         title="Kandinsky gateway",
         version=version(DISTRIBUTION),
         description="Image models behind OpenAI's images API, and behind their own parameters.",
+        # The document is a route of ours; FastAPI's pages for reading it load scripts from elsewhere.
+        openapi_url=None,
+        generate_unique_id_function=_operation_id,
     )
     app.state.service = service
     app.add_middleware(Authentication, settings=lambda: service.settings)
@@ -41,8 +42,8 @@ def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
     app.add_exception_handler(EngineError, _on_engine_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.get("/", include_in_schema=False)(index)
     # The model routes of OpenAI and the native prefix cannot collide: no native path starts with /v1.
+    app.include_router(documents.router)
     app.include_router(images.router)
     app.include_router(azure.router)
     app.include_router(files.router)
@@ -52,17 +53,8 @@ def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
     return app
 
 
-async def index(service: ServiceOf) -> Response:
-    """What this server is and where things are."""
-    return json_answer(
-        {
-            "service": DISTRIBUTION,
-            "version": version(DISTRIBUTION),
-            "models": {entry.name: f"{native_path(entry.name)}/schema" for entry in service.models},
-            "openai_base_url": "/v1",
-            "docs": "/docs",
-        }
-    )
+def _operation_id(route: APIRoute) -> str:
+    return "_".join(map(str, (*route.tags[:1], route.name)))
 
 
 async def _on_engine_error(_: Request, error: Exception) -> Response:

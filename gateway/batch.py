@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import JsonValue
 
+from compat.stored_fields import Endpoint
 from engines.schema import Frozen
 
-Endpoint = Literal["/v1/images/generations", "/v1/images/edits"]
 Status = Literal[
     "validating",
     "failed",

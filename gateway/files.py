@@ -15,10 +15,11 @@ from typing import Final, Literal
 from pydantic import ValidationError
 
 from compat.errors import FileNotStored
+from compat.stored_fields import UploadPurpose
 from engines.schema import Frozen
 from gateway.objects import Objects
 
-Purpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals", "batch_output"]
+Purpose = UploadPurpose | Literal["batch_output"]
 
 _ID: Final = re.compile(r"file-[0-9a-f]{24}")
 _FOLDER: Final = "files"

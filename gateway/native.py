@@ -9,8 +9,10 @@ import pybase64
 
 from compat.events import frame
 from engines.calls import EncodedImage, EngineEvent, EngineResult, Preview, StepProgress
-from engines.schema import UNSET, MethodSchema, PipelineSchema, json_schema, names, parameter_schema
+from engines.native_schema import method_request
+from engines.schema import UNSET, MethodSchema, PipelineSchema, names, parameter_schema
 from gateway.lifecycle import Status
+from gateway.native_answers import Health, Loading, MethodParameters, ModelRow, ModelSchema
 from gateway.registry import Entry, ModelEntry, native_path
 
 HEADLINE_DEFAULTS: Final = ("num_inference_steps", "guidance_scale", "width", "height")
@@ -45,7 +47,7 @@ def event(entry: ModelEntry, happened: EngineEvent | Status) -> bytes:
     return b"event: completed\ndata: %s\n\n" % generation(entry.name, happened)
 
 
-def loading(model: str, status: Status, poll_url: str) -> dict[str, Any]:
+def loading(model: str, status: Status, poll_url: str) -> Loading:
     """The body of a 202: where the load stands and where to ask again."""
     return {
         "status": "loading",
@@ -65,7 +67,7 @@ def retry_after(status: Status) -> int:
     return min(60, max(1, round(status.retry_after_seconds or 1)))
 
 
-def health(model: str, status: Status) -> dict[str, Any]:
+def health(model: str, status: Status) -> Health:
     """The body of a model's ``/health``."""
     return {
         "status": "unhealthy" if status.reason else "healthy",
@@ -81,7 +83,7 @@ def health(model: str, status: Status) -> dict[str, Any]:
     }
 
 
-def model(entry: Entry, status: Status) -> dict[str, Any]:
+def model(entry: Entry, status: Status) -> ModelRow:
     """One row of ``/models``; what is not known of another server's model is null."""
     card = entry.card if isinstance(entry, ModelEntry) else None
     described = entry.schema_ if isinstance(entry, ModelEntry) else None
@@ -100,7 +102,7 @@ def model(entry: Entry, status: Status) -> dict[str, Any]:
     }
 
 
-def schema(entry: ModelEntry) -> dict[str, Any]:
+def schema(entry: ModelEntry) -> ModelSchema:
     """The body of ``/schema``; the same whether the model sleeps or not."""
     described: PipelineSchema = entry.schema_
     call = described.call
@@ -123,11 +125,11 @@ def schema(entry: ModelEntry) -> dict[str, Any]:
         },
         "notes": list(described.notes),
         "live": described.live,
-        "json_schema": json_schema(call, title=f"{entry.name}: generate"),
+        "json_schema": method_request(described, call, title=f"{entry.name}: generate"),
     }
 
 
-def _method(method: MethodSchema) -> dict[str, Any]:
+def _method(method: MethodSchema) -> MethodParameters:
     return {
         "pipeline_class": method.pipeline_class,
         "parameters": {

@@ -9,7 +9,6 @@ from gateway import images
 from gateway.body import read_body
 from gateway.delivery import PICTURES_PATH, picture_answer
 from gateway.routes.dependencies import ServiceOf
-from gateway.service import Service
 
 router = APIRouter(tags=["openai"])
 
@@ -38,12 +37,13 @@ async def variations(request: Request, service: ServiceOf) -> Response:
     )
 
 
-@router.api_route(f"{PICTURES_PATH}/{{name}}", methods=["GET", "HEAD"])
+@router.get(f"{PICTURES_PATH}/{{name}}")
 async def picture(request: Request, service: ServiceOf, name: str) -> Response:
     """A finished picture, until its address expires; no key is needed."""
     return await picture_answer(request, service, name)
 
 
-async def _answer(request: Request, service: Service, operation: Operation) -> Response:
-    body = await read_body(request, service.settings.limits)
-    return await images.answer(request, service, operation, body)
+@router.head(f"{PICTURES_PATH}/{{name}}")
+async def picture_head(request: Request, service: ServiceOf, name: str) -> Response:
+    """Whether a picture is still there, and how large it is."""
+    return await picture_answer(request, service, name)

@@ -12,6 +12,7 @@ from gateway import native
 from gateway.answering import answer_native
 from gateway.answers import json_answer
 from gateway.middleware import request_id
+from gateway.native_answers import ModelRow
 from gateway.public_url import public_url
 from gateway.registry import Entry, ModelEntry, native_path
 from gateway.remote_calls import NativeCall, NativeRoute
@@ -80,7 +81,7 @@ def _named(service: Service, model: str | None) -> Entry:
     return service.models.resolve(None) if model is None else service.models.native(model)
 
 
-def _row(service: Service, entry: Entry) -> dict[str, Any]:
+def _row(service: Service, entry: Entry) -> ModelRow:
     return native.model(entry, service.status(entry.name))
 
 

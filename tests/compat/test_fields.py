@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from compat.fields import Reader, choice, flag, integer, json_object, listing, text
@@ -97,7 +99,7 @@ PROMPT = text(minimum=1, maximum=5)
     ],
 )
 def test_a_bad_value_is_refused_in_openais_words(
-    reader: Reader, name: str, value: object, code: str, message: str
+    reader: Reader[Any], name: str, value: object, code: str, message: str
 ) -> None:
     with pytest.raises(InvalidParameter) as raised:
         reader(name, value)
