@@ -46,6 +46,7 @@ _IMAGE_INPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "__call__": (),
     "image_to_image": ("image",),
     "inpaint": ("image", "mask_image"),
+    "variation": ("image",),
 }
 _SEED: Final = ParameterSpec(
     name="seed",
@@ -222,7 +223,7 @@ def _bounds(spec: ParameterSpec, rule: SizeRule, max_images: int) -> Constraints
         return Constraints(minimum=1, maximum=max_images)
     if "guidance_scale" in name or name.endswith("cfg_scale"):
         return Constraints(minimum=0)
-    if name == "strength":
+    if name in ("strength", "image_weight"):
         return Constraints(minimum=0, maximum=1)
     if name in ("width", "height"):
         return Constraints(minimum=rule.minimum, maximum=rule.maximum)
@@ -248,7 +249,7 @@ def _capabilities(methods: tuple[MethodSchema, ...]) -> tuple[Capability, ...]:
     }
     found = [by_method[method.name] for method in methods]
     image = methods[0].find("image")
-    if image is not None and image.visible:
+    if image is not None and image.visible and "mask_image" not in needed:
         found.insert(1, Capability.IMAGE_TO_IMAGE)
     return tuple(dict.fromkeys(found))
 

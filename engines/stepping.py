@@ -105,9 +105,14 @@ class StepWatch:
         if self._stop.is_set():
             raise GenerationStopped(self._model, self._already + self.steps)
 
-    def begin(self, scheduler: Any, timestep: Any) -> None:
-        """Note a step about to be made, so that its stage's length is known before it is reported."""
+    def begin(self, scheduler: Any, timestep: Any, *, last: bool) -> None:
+        """Note a step about to be made, so that its stage's length is known before it is reported.
+
+        No stage follows the ``last``: what was planned for a prior that is not asked is dropped.
+        """
         key = id(scheduler)
+        if last:
+            self._planned = {each: steps for each, steps in self._planned.items() if each == key}
         made, length = self._stages.get(key, (0, 0))
         if made == length:
             self._planned.pop(key, None)
@@ -137,7 +142,8 @@ class _WatchedStep:
         self._watch = watch
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._watch.begin(self._scheduler, args[1] if len(args) > 1 else kwargs.get("timestep"))
+        timestep = args[1] if len(args) > 1 else kwargs.get("timestep")
+        self._watch.begin(self._scheduler, timestep, last=self._main)
         result = self._original(*args, **kwargs)
         if self._watch.hooks:
             result = self._hooked(result, *args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,8 @@ _INPAINTING_CHANNELS: Final = 9
 def task_classes(card: ModelCard) -> dict[Method, Any]:
     """The diffusers classes to serve a model with, by method; ``__call__`` first.
 
-    A Kandinsky without a class for inpainting inpaints by `engines.blending`, with its main class.
+    A Kandinsky without a class for inpainting inpaints by `engines.blending`, with its main class; a
+    Kandinsky 2 with its prior draws variations by `engines.variations`.
 
     Source: the mappings of ``AutoPipelineForImage2Image`` and ``AutoPipelineForInpainting``. A
     Kandinsky 2 inpaints only with a UNet that was made for it (nine input channels).
@@ -36,9 +38,20 @@ def task_classes(card: ModelCard) -> dict[Method, Any]:
         classes["image_to_image"] = image_to_image
     if inpaint is not None and _can_inpaint(card):
         classes["inpaint"] = inpaint
-    elif card.family in _BLENDED:
+    elif card.family in _BLENDED and "image" not in inspect.signature(main.__call__).parameters:
         classes["inpaint"] = main
+    variation = _variation_class(main)
+    if variation is not None:
+        classes["variation"] = variation
     return classes
+
+
+def _variation_class(main: Any) -> Any:
+    """The class that draws variations with the components of ``main``, of those that hold a prior."""
+    from engines.variations import KandinskyV22VariationPipeline, KandinskyVariationPipeline
+
+    found = (KandinskyVariationPipeline, KandinskyV22VariationPipeline)
+    return next((each for each in found if main in each.__bases__), None)
 
 
 def _can_inpaint(card: ModelCard) -> bool:

@@ -37,6 +37,8 @@ _COMPLETED: Final = MappingProxyType(
         "KandinskyImg2ImgPipeline": "KandinskyCombinedPipeline",
         "KandinskyV22Pipeline": "KandinskyV22CombinedPipeline",
         "KandinskyV22Img2ImgPipeline": "KandinskyV22CombinedPipeline",
+        "KandinskyInpaintPipeline": "KandinskyInpaintCombinedPipeline",
+        "KandinskyV22InpaintPipeline": "KandinskyV22InpaintCombinedPipeline",
     }
 )
 """The class that a decoder becomes with a prior: the same weights, and a prompt."""
@@ -58,7 +60,6 @@ _OTHER_TASKS: Final = (
     (re.compile(r"Audio|Music|Speech"), "makes sound"),
     (re.compile(r"ShapE"), "makes three-dimensional objects"),
     (re.compile(r"Prior"), "makes image embeddings"),
-    (re.compile(r"Inpaint|Img2Img|Image2Image|I2I|Edit|Upscale|Depth2Img"), "needs an image to start from"),
     (re.compile(r"Control[Nn]et|T2IAdapter"), "needs a control image"),
     (re.compile(r"^Flax|^Onnx"), "needs another runtime than PyTorch"),
 )
@@ -91,5 +92,5 @@ def serving_class(class_name: str) -> str:
 
 
 def other_task(class_name: str) -> str | None:
-    """What a pipeline does instead of turning a text into an image; ``None`` where its name is silent."""
+    """What a pipeline does instead of drawing images; ``None`` where its name is silent."""
     return next((what for test, what in _OTHER_TASKS if test.search(class_name)), None)

@@ -178,7 +178,6 @@ def test_the_unreleased_name_of_kandinsky_3_is_understood(copied: Models) -> Non
         ("Kandinsky5T2VPipeline", "video"),
         ("StableAudioPipeline", "sound"),
         ("ShapEPipeline", "three-dimensional"),
-        ("KandinskyV22InpaintPipeline", "image to start from"),
         (["pipeline", "MyPipeline"], "never executed"),
         (None, "_class_name"),
     ],

@@ -5,26 +5,20 @@ from __future__ import annotations
 import base64
 import io
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers.utils import logging as diffusers_logging
 from PIL import Image, ImageChops
 from pydantic import JsonValue
 
-from engines.calls import EngineCall, EngineOptions
+from engines.calls import EngineOptions
 from engines.card import Family
-from engines.detection import detect
-from engines.discovery import complete, discover
 from engines.errors import GenerationFailed, GenerationStopped, InvalidParameter, InvalidRequest
-from engines.generation import Generated, count_tokens, generate, images_per_call
-from engines.loading import LoadedModel, load
-from engines.schema import DefaultSource, MethodSchema, PipelineSchema
-from engines.stepping import OnStep
+from engines.generation import count_tokens, images_per_call
+from engines.schema import DefaultSource, MethodSchema
+from tests.engines.bench import Bench, Benches
 
 pytestmark = [
     # Kandinsky 2.2's combined pipeline hands its own default on to a decoder that deprecates it.
@@ -44,60 +38,6 @@ FAMILIES: dict[str, dict[str, JsonValue]] = {
     "sdxl": {**SMALL, "negative_prompt": "rain"},
     "flux": SMALL,
 }
-
-
-class Bench:
-    """A loaded tiny model, and short ways to draw with it."""
-
-    def __init__(self, model: LoadedModel, schema: PipelineSchema) -> None:
-        self.model = model
-        self.schema = schema
-
-    def draw(
-        self,
-        parameters: dict[str, JsonValue],
-        *,
-        options: EngineOptions | None = None,
-        stop: threading.Event | None = None,
-        on_step: OnStep = lambda *_: None,
-        **call: Any,
-    ) -> Generated:
-        return generate(
-            self.model,
-            self.schema,
-            EngineCall(**{"request_id": "r", "method": "__call__", "parameters": parameters} | call),
-            options=options or EngineOptions(),
-            stop=stop or threading.Event(),
-            on_step=on_step,
-        )
-
-    def stock(self, seed: int, **arguments: Any) -> Image.Image:
-        """What the pipeline draws when it is called as its documentation says."""
-        output = self.model.pipelines["__call__"](
-            **arguments, generator=torch.Generator("cpu").manual_seed(seed)
-        )
-        picture = output[0][0]
-        assert isinstance(picture, Image.Image)
-        return picture
-
-
-Benches = Callable[[str], Bench]
-
-
-@pytest.fixture(scope="module")
-def benches(tiny_models: Callable[[str], Path]) -> Benches:
-    """Give the loaded tiny model of this name."""
-    diffusers_logging.disable_progress_bar()
-    opened: dict[str, Bench] = {}
-
-    def open_once(name: str) -> Bench:
-        if name not in opened:
-            card = detect(tiny_models(name), name=name)
-            model = load(card, EngineOptions(device="cpu", dtype="float32", threads=1), lambda _: None)
-            opened[name] = Bench(model, complete(discover(card), model.pipelines))
-        return opened[name]
-
-    return open_once
 
 
 @pytest.fixture(scope="module")

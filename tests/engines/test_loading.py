@@ -102,7 +102,7 @@ def test_the_prior_on_the_hub_that_a_readme_names_is_not_asked_for(copied: Model
 @pytest.mark.parametrize(
     ("name", "methods"),
     [
-        ("kandinsky22", ["__call__", "image_to_image", "inpaint"]),
+        ("kandinsky22", ["__call__", "image_to_image", "inpaint", "variation"]),
         ("kandinsky3", ["__call__", "image_to_image", "inpaint"]),
         ("sdxl", ["__call__", "image_to_image", "inpaint"]),
     ],

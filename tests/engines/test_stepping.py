@@ -203,6 +203,6 @@ def test_a_scheduler_that_starts_again_makes_a_longer_run() -> None:
     )
     scheduler.set_timesteps(2)
     for timestep in [*scheduler.timesteps, *scheduler.timesteps]:
-        watch.begin(scheduler, timestep)
+        watch.begin(scheduler, timestep, last=True)
         watch.end(scheduler)
     assert reports == [(1, 2), (2, 2), (3, 4), (4, 4)]

@@ -18,6 +18,7 @@ _BUILDERS: Final[Mapping[str, Callable[[], Any]]] = MappingProxyType(
         "kandinsky21-prior": kandinsky2.prior_21,
         "kandinsky22": kandinsky2.combined_22,
         "kandinsky22-decoder": kandinsky2.decoder_22,
+        "kandinsky22-inpainting-decoder": kandinsky2.inpainting_decoder_22,
         "kandinsky22-prior": kandinsky2.prior_22,
         "kandinsky3": kandinsky3.text_to_image,
         "kandinsky5": kandinsky5.text_to_image,

@@ -12,6 +12,7 @@ from diffusers import (
     KandinskyPipeline,
     KandinskyPriorPipeline,
     KandinskyV22CombinedPipeline,
+    KandinskyV22InpaintPipeline,
     KandinskyV22Pipeline,
     KandinskyV22PriorPipeline,
     PriorTransformer,
@@ -51,6 +52,11 @@ def decoder_22() -> Any:
 def combined_22() -> Any:
     """Text to image."""
     return parts.made(KandinskyV22CombinedPipeline, **_decoder_22(), **_prefixed(_prior()))
+
+
+def inpainting_decoder_22() -> Any:
+    """Image embedding, picture and mask to image."""
+    return parts.made(KandinskyV22InpaintPipeline, **_decoder_22() | {"unet": _unet("image", channels=9)})
 
 
 def _prefixed(components: dict[str, Any]) -> dict[str, Any]:
@@ -111,10 +117,10 @@ def _decoder_22() -> dict[str, Any]:
     }
 
 
-def _unet(condition: str) -> Any:
+def _unet(condition: str, channels: int = 4) -> Any:
     return parts.seeded(
         UNet2DConditionModel,
-        in_channels=4,
+        in_channels=channels,
         out_channels=8,
         addition_embed_type=condition,
         encoder_hid_dim_type=f"{condition}_proj",

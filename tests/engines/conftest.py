@@ -1,0 +1,31 @@
+"""What several tests of the engines draw with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from diffusers.utils import logging as diffusers_logging
+
+from engines.calls import EngineOptions
+from engines.detection import detect
+from engines.discovery import complete, discover
+from engines.loading import load
+from tests.engines.bench import Bench, Benches
+
+
+@pytest.fixture(scope="session")
+def benches(tiny_models: Callable[[str], Path]) -> Benches:
+    """Give the loaded tiny model of this name."""
+    diffusers_logging.disable_progress_bar()
+    opened: dict[str, Bench] = {}
+
+    def open_once(name: str) -> Bench:
+        if name not in opened:
+            card = detect(tiny_models(name), name=name)
+            model = load(card, EngineOptions(device="cpu", dtype="float32", threads=1), lambda _: None)
+            opened[name] = Bench(model, complete(discover(card), model.pipelines))
+        return opened[name]
+
+    return open_once
