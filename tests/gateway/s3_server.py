@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-import pytest
+from tests.environments import python_environment
 
 DEADLINE_SECONDS = 30.0
-INSTALL_SECONDS = 300.0
 REQUIREMENT = "moto[s3,server]>=5.1,<6"
 
 
 @contextmanager
 def s3_server() -> Iterator[str]:
     """Run the server; gives its URL. The test is skipped where moto cannot be installed."""
-    executable = _environment() / "bin" / "moto_server"
+    executable = python_environment("moto", REQUIREMENT) / "moto_server"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -36,25 +32,6 @@ def s3_server() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(DEADLINE_SECONDS)
-
-
-def _environment() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folder = cache / "kandinsky-gateway-tests" / "moto"
-    done = folder / "installed"
-    if not done.exists():
-        python = folder / "bin" / "python"
-        try:
-            _run(sys.executable, "-m", "venv", "--clear", str(folder))
-            _run(str(python), "-m", "pip", "install", "--quiet", REQUIREMENT)
-        except (subprocess.SubprocessError, OSError) as error:
-            pytest.skip(f"moto cannot be installed: {error}")
-        done.touch()
-    return folder
-
-
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=INSTALL_SECONDS)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:
