@@ -27,9 +27,11 @@ from engines.card import Preset
 from engines.schema import MethodSchema, PipelineSchema
 from engines.validation import check
 
+MODERATION: Final = "moderation"
+
 NO_BEARING: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "moderation": "no moderation is run here",
+        MODERATION: "this model is served without moderation",
         "user": "recorded nowhere",
         "safety_identifier": "recorded nowhere",
     }
@@ -120,6 +122,7 @@ def assemble(
         resize_to=plan.resize_to,
         fit_inputs=plan.fit_inputs,
         keep_unmasked=MASK in given,
+        opaque=output.background == "opaque",
         previews=output.previews,
         frames=output.frames,
         frame_milliseconds=output.frame_milliseconds,
@@ -129,12 +132,19 @@ def assemble(
         operation=target.operation,
         delivery=output.delivery,
         stream=output.stream,
-        background="transparent" if request.background == "transparent" else "opaque",
+        background=output.background,
         input_image_tokens=input_image_tokens,
-        ignored=(*told, *_told(request, NO_BEARING), *request.unknown),
+        ignored=(*told, *_told(request, _no_bearing(schema)), *request.unknown),
         adjusted=plan.adjusted,
         quality=resolved(None if isinstance(steps, Ignored) else request.quality),
     )
+
+
+def _no_bearing(schema: PipelineSchema) -> Mapping[str, str]:
+    """Of a model with a safety checker ``moderation`` is honoured: the checker knows one strictness."""
+    if not schema.moderated:
+        return NO_BEARING
+    return {name: reason for name, reason in NO_BEARING.items() if name != MODERATION}
 
 
 def refusal(schema: PipelineSchema, ignored: Ignored) -> Unsupported:

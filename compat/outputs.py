@@ -34,6 +34,7 @@ class Output:
     previews: int
     stream: bool
     delivery: Delivery
+    background: str
     ignored: tuple[Ignored, ...]
 
 
@@ -55,6 +56,7 @@ def output_for(request: ImageRequest, schema: PipelineSchema, policy: Policy, *,
         frame_milliseconds=min(request.frame_duration_ms or FRAME_MILLISECONDS, LONGEST_FRAME),
         previews=(request.partial_images or 0) if stream else 0,
         stream=stream,
+        background=_background(request, schema, image_format),
         delivery=Delivery() if stream else delivery_for(request.model, request.response_format, policy),
         ignored=tuple(_ignored(request, image_format, stream=stream)),
     )
@@ -83,6 +85,12 @@ def _check_background(request: ImageRequest, schema: PipelineSchema, image_forma
         f"The model {schema.model_id!r} does not support the background 'transparent'. "
         "Use 'opaque' or 'auto'.",
     )
+
+
+def _background(request: ImageRequest, schema: PipelineSchema, image_format: ImageFormat) -> str:
+    """What it will be; ``auto`` keeps the transparency that a model draws, where the format can."""
+    able = schema.transparent and image_format in (ImageFormat.PNG, ImageFormat.WEBP)
+    return "transparent" if able and request.background != "opaque" else "opaque"
 
 
 def _compression(given: int | None, image_format: ImageFormat) -> int | None:

@@ -36,7 +36,8 @@ class EngineOptions(Frozen):
     """How one engine is run. ``None`` lets the engine choose and say why.
 
     ``threads`` are torch's on the CPU; ``batch_size`` images are denoised together (1 keeps every
-    image exactly the one its seed makes alone); ``max_image_pixels`` bounds an input image.
+    image exactly the one its seed makes alone); ``max_image_pixels`` bounds an input image;
+    ``moderation`` loads the model's own safety checker and refuses the pictures that it objects to.
     """
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -45,6 +46,7 @@ class EngineOptions(Frozen):
     batch_size: int = 1
     max_images: int = 10
     max_image_pixels: int = 64_000_000
+    moderation: bool = False
     num_gpus: float | None = None
     max_replicas: int = 1
     idle_seconds: float = 300.0
@@ -73,7 +75,8 @@ class EngineCall:
     each prompt; image i is drawn from ``seed`` + i (a random seed where it is ``None``).
     ``resize_to`` (width, height) asks for the finished images to be resampled, ``fit_inputs`` for
     the pictures that are given to be, before the pipeline sees them. With ``keep_unmasked`` an
-    inpainting gives back the input's own pixels where the mask is black. ``previews`` pictures of
+    inpainting gives back the input's own pixels where the mask is black. ``opaque`` puts a picture that
+    has transparency on white. ``previews`` pictures of
     the way, evenly spread over the steps, are sent by ``Engine.stream`` in ``format``. With the format
     GIF an image becomes ``frames`` frames of its denoising, ``frame_milliseconds`` each, the last being
     the finished picture.
@@ -89,6 +92,7 @@ class EngineCall:
     resize_to: tuple[int, int] | None = None
     fit_inputs: tuple[int, int] | None = None
     keep_unmasked: bool = False
+    opaque: bool = False
     previews: int = 0
     frames: int = FRAMES
     frame_milliseconds: int = FRAME_MILLISECONDS

@@ -10,6 +10,7 @@ import inspect
 import json
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from engines.annotations import Reading, annotation_text, read_annotation
@@ -97,6 +98,7 @@ def discover(card: ModelCard, *, max_images: int = 10) -> PipelineSchema:
         methods=methods,
         size=rule,
         notes=_notes(methods[0], rule),
+        transparent=_transparent(card),
     )
     return _with_preset(_with_default_size(schema), card)
 
@@ -116,7 +118,13 @@ def complete(schema: PipelineSchema, pipelines: Mapping[Method, Any]) -> Pipelin
         if method.name in pipelines
     )
     live = schema.model_copy(
-        update={"methods": methods, "size": rule, "live": True, "capabilities": _capabilities(methods)}
+        update={
+            "methods": methods,
+            "size": rule,
+            "live": True,
+            "capabilities": _capabilities(methods),
+            "moderated": getattr(main, "safety_checker", None) is not None,
+        }
     )
     return _with_default_size(live)
 
@@ -252,6 +260,18 @@ def _capabilities(methods: tuple[MethodSchema, ...]) -> tuple[Capability, ...]:
     if image is not None and image.visible and "mask_image" not in needed:
         found.insert(1, Capability.IMAGE_TO_IMAGE)
     return tuple(dict.fromkeys(found))
+
+
+def _transparent(card: ModelCard) -> bool:
+    """Whether the model's autoencoder gives pictures with an alpha channel."""
+    for name in ("vae", "movq"):
+        try:
+            config = json.loads((Path(card.path) / name / "config.json").read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(config, dict) and config.get("out_channels") == len("RGBA"):
+            return True
+    return False
 
 
 def _notes(call: MethodSchema, rule: SizeRule) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def encode(image: Image.Image, image_format: ImageFormat, compression: int | Non
     quality = DEFAULT_QUALITY if compression is None else compression
     buffer = io.BytesIO()
     if image_format is ImageFormat.JPEG:
-        _opaque(image).save(buffer, "JPEG", quality=quality)
+        opaque(image).save(buffer, "JPEG", quality=quality)
     else:
         image.save(buffer, "WEBP", quality=quality, method=_WEBP_EFFORT)
     return buffer.getvalue()
@@ -105,7 +105,8 @@ def _chunk(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     return struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def opaque(image: Image.Image) -> Image.Image:
+    """The picture on white, without transparency."""
     if not image.has_transparency_data:
         return image if image.mode in ("L", "RGB") else image.convert("RGB")
     picture = image.convert("RGBA")

@@ -209,6 +209,20 @@ class OutOfMemory(EngineFault):
         return f"The model {self.model!r} ran out of memory: {self.reason}"
 
 
+class ModerationBlocked(InvalidRequest):
+    """The model's safety checker objects to what was drawn; nothing of it is handed out."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return (
+            "Your request was rejected by the safety system: the safety checker of the model "
+            f"{self.model!r} objects to the picture drawn. Change the prompt or the seed."
+        )
+
+
 class StorageFailed(EngineError):
     """What should be kept cannot be ``doing`` (written, read), for a reason in words."""
 

@@ -16,7 +16,8 @@ from transformers import PreTrainedTokenizerBase
 from engines.blending import Repainting
 from engines.calls import EngineCall, EngineOptions
 from engines.card import Family
-from engines.errors import GenerationFailed, InvalidParameter
+from engines.encoding import opaque
+from engines.errors import GenerationFailed, InvalidParameter, ModerationBlocked
 from engines.failures import translated
 from engines.inputs import fitted, generators, holds_pictures, per_prompt, pipeline_arguments, seeds
 from engines.previews import Show, Ways
@@ -85,7 +86,8 @@ def generate(
     calls = list(_parted(prompts, every_seed, count=call.count, together=together))
 
     def finish(image: Image.Image) -> Image.Image:
-        return repainting.finished(_resized(image, call.resize_to))
+        drawn = repainting.finished(_resized(image, call.resize_to))
+        return opaque(drawn) if call.opaque else drawn
 
     ways = Ways(pipeline, call, values | arguments, finish=finish, show=on_preview)
     run = _Run(model.card.name, pipeline, method, stop=stop, on_step=on_step, values=values, calls=len(calls))
@@ -146,6 +148,8 @@ class _Run:
         )
         with translated(self._model), watch as steps, torch.inference_mode():
             output = self._pipeline(**arguments, **self._own_arguments(seeds))
+        if any(getattr(output, "nsfw_content_detected", None) or ()):
+            raise ModerationBlocked(self._model)
         self.steps += steps.steps
         self.seconds += time.monotonic() - started
         self._calls_left -= 1

@@ -25,6 +25,8 @@ from engines.wording import described
 
 _logger = logging.getLogger(__name__)
 
+SAFETY_CHECKER: Final = "safety_checker"
+
 Report = Callable[[LoadProgress], None]
 
 _ONE_AT_A_TIME: Final = threading.Lock()
@@ -74,11 +76,21 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
     _logger.info("%s: %s, because %s", card.name, placement.device, placement.device_reason)
     _logger.info("%s: %s, because %s", card.name, placement.dtype, placement.dtype_reason)
     with _ONE_AT_A_TIME:
-        components = _components(card, placement, report)
+        components = _components(_served(card, options), placement, report)
     check_tokenizers(card, components)
+    if options.moderation and SAFETY_CHECKER not in components:
+        raise LoadFailed(card.name, "moderation is asked for, and the model has no safety checker")
     with _translated(card, "putting the pipeline together"):
         pipelines = _pipelines(card, classes, components)
     return LoadedModel(card, pipelines, placement, time.monotonic() - started)
+
+
+def _served(card: ModelCard, options: EngineOptions) -> ModelCard:
+    """The card without the component that is not asked for."""
+    if options.moderation:
+        return card
+    kept = tuple(each for each in card.components if each.name != SAFETY_CHECKER)
+    return card.model_copy(update={"components": kept, "size": sum(each.size for each in kept)})
 
 
 def _quieten() -> None:
@@ -149,6 +161,8 @@ def _pipelines(
     card: ModelCard, classes: Mapping[Method, Any], components: dict[str, Any]
 ) -> dict[Method, Any]:
     options = open_folder(Path(card.path)).options
+    if SAFETY_CHECKER not in components:
+        options = {**options, "requires_safety_checker": False}
     pipelines: dict[Method, Any] = {}
     for method, kind in classes.items():
         arguments = _arguments(kind, components | options)

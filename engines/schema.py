@@ -181,7 +181,8 @@ class PipelineSchema(Frozen):
     """Everything a caller can know of a model before calling it.
 
     ``live`` is true once the loaded pipeline has added what its class alone does not tell.
-    ``transparent`` says that the pictures have an alpha channel.
+    ``transparent`` says that the pictures have an alpha channel, ``moderated`` that the model's safety
+    checker looks at them.
     ``notes`` are sentences for a reader: silent rounding, an embedded guidance scale and the like.
     """
 
@@ -195,6 +196,7 @@ class PipelineSchema(Frozen):
     notes: tuple[str, ...] = ()
     live: bool = False
     transparent: bool = False
+    moderated: bool = False
 
     def method(self, name: str) -> MethodSchema | None:
         """The method of this name, where the model has it."""

@@ -11,8 +11,8 @@ from gateway.settings import ENVIRONMENT_PREFIX, Settings
 
 _HEAD: Final = """# Settings
 
-Variables of the environment, read whenever `deploy_kandinsky.sh` deploys a model; a value that cannot be stops
-it. Lists have commas between their entries.
+Variables of the environment, read whenever `deploy_kandinsky.sh` deploys a model; a value that cannot be
+stops it. Lists have commas between their entries.
 
 | variable | default | meaning |
 | --- | --- | --- |

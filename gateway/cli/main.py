@@ -50,6 +50,9 @@ def deploy(
     max_replicas: Annotated[int | None, typer.Option(min=1, help="Most copies loaded at once.")] = None,
     num_gpus: Annotated[float | None, typer.Option(min=0, help="GPUs to reserve for a copy.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images denoised together.")] = None,
+    moderation: Annotated[
+        bool | None, typer.Option(help="Refuse what the model's own safety checker objects to.")
+    ] = None,
     size_fit: Annotated[
         str | None, typer.Option(help="A size that it was not made for: error, or resize the picture.")
     ] = None,
@@ -73,6 +76,7 @@ def deploy(
         "max_replicas": max_replicas,
         "num_gpus": num_gpus,
         "batch_size": batch_size,
+        "moderation": moderation,
     }
     run(
         _control(),

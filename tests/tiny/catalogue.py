@@ -23,6 +23,8 @@ _BUILDERS: Final[Mapping[str, Callable[[], Any]]] = MappingProxyType(
         "kandinsky3": kandinsky3.text_to_image,
         "kandinsky5": kandinsky5.text_to_image,
         "sd15": others.stable_diffusion,
+        "sd15-guarded": others.stable_diffusion_guarded,
+        "sd15-transparent": others.stable_diffusion_transparent,
         "sdxl": others.stable_diffusion_xl,
         "flux": others.flux,
     }

@@ -20,6 +20,22 @@ from tests.tiny import parts
 
 def stable_diffusion() -> Any:
     """Stable Diffusion 1.5, without a safety checker."""
+    none = {"safety_checker": None, "feature_extractor": None}
+    return _stable_diffusion(parts.vae(), **none, requires_safety_checker=False)
+
+
+def stable_diffusion_guarded() -> Any:
+    """Stable Diffusion 1.5 with a safety checker, to which nothing is safe."""
+    return _stable_diffusion(parts.vae(), **parts.safety_checker())
+
+
+def stable_diffusion_transparent() -> Any:
+    """Stable Diffusion 1.5 with an autoencoder that makes an alpha channel."""
+    none = {"safety_checker": None, "feature_extractor": None}
+    return _stable_diffusion(parts.vae(out_channels=4), **none, requires_safety_checker=False)
+
+
+def _stable_diffusion(vae: Any, **own: Any) -> Any:
     scheduler = parts.made(
         PNDMScheduler,
         skip_prk_steps=True,
@@ -32,12 +48,10 @@ def stable_diffusion() -> Any:
         StableDiffusionPipeline,
         unet=_unet(layers_per_block=1, cross_attention_dim=32, attention_head_dim=4),
         scheduler=scheduler,
-        vae=parts.vae(),
+        vae=vae,
         **parts.clip_text(projection=False),
-        safety_checker=None,
-        feature_extractor=None,
         image_encoder=None,
-        requires_safety_checker=False,
+        **own,
     )
 
 

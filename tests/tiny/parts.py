@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, VQModel
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import (
+    CLIPConfig,
     CLIPImageProcessor,
     CLIPTextConfig,
     CLIPTextModel,
@@ -62,13 +64,13 @@ def movq() -> Any:
     )
 
 
-def vae(latent_channels: int = 4, **options: Any) -> Any:
-    """A KL autoencoder of factor 8."""
+def vae(latent_channels: int = 4, out_channels: int = 3, **options: Any) -> Any:
+    """A KL autoencoder of factor 8; of four ``out_channels`` the last is alpha."""
     return seeded(
         AutoencoderKL,
         block_out_channels=[32, 32, 32, 64],
         in_channels=3,
-        out_channels=3,
+        out_channels=out_channels,
         down_block_types=["DownEncoderBlock2D"] * 4,
         up_block_types=["UpDecoderBlock2D"] * 4,
         latent_channels=latent_channels,
@@ -119,18 +121,30 @@ def second(text: dict[str, Any]) -> dict[str, Any]:
     return {f"{name}_2": component for name, component in text.items()}
 
 
+def safety_checker() -> dict[str, Any]:
+    """``safety_checker`` and ``feature_extractor``: one that objects to everything."""
+    checker = seeded(StableDiffusionSafetyChecker, CLIPConfig(projection_dim=32, vision_config=_vision()))
+    # A likeness above its threshold is objectionable, and none is below this one.
+    checker.concept_embeds_weights = torch.nn.Parameter(torch.full((17,), -2.0), requires_grad=False)
+    return {"safety_checker": checker, "feature_extractor": clip_vision()["image_processor"]}
+
+
 def clip_vision() -> dict[str, Any]:
     """``image_encoder`` and ``image_processor``."""
-    config = CLIPVisionConfig(
-        hidden_size=32,
-        image_size=224,
-        projection_dim=32,
-        intermediate_size=37,
-        num_attention_heads=4,
-        num_hidden_layers=2,
-        patch_size=14,
-    )
+    config = CLIPVisionConfig(**_vision())
     processor = CLIPImageProcessor(
         crop_size=224, do_center_crop=True, do_normalize=True, do_resize=True, resample=3, size=224
     )
     return {"image_encoder": seeded(CLIPVisionModelWithProjection, config), "image_processor": processor}
+
+
+def _vision() -> dict[str, Any]:
+    return {
+        "hidden_size": 32,
+        "image_size": 224,
+        "projection_dim": 32,
+        "intermediate_size": 37,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "patch_size": 14,
+    }
