@@ -50,7 +50,7 @@ EXAMPLES = (
     MissingKey(),
     InvalidKey("***"),
     FileNotStored("file-1"),
-    ModerationBlocked("fox"),
+    errors.ModerationBlocked("fox"),
     PictureGone(),
     BatchNotFound("batch_1"),
     BatchEnded("batch_1", "completed"),
