@@ -44,6 +44,7 @@ DRAWING: Final[Failures] = (
     *STORED,
     remote_errors.RemoteRefusal,
     engine_errors.InvalidImage,
+    engine_errors.ModerationBlocked,
     engine_errors.UnsupportedImageType,
     engine_errors.EngineFault,
     engine_errors.NotLoadable,
