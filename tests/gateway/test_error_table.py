@@ -89,7 +89,7 @@ ROWS: tuple[tuple[dict[str, Any], int, str, str | None, str | None, str], ...] =
     (
         {"stream": True, "n": 2},
         400,
-        BAD,
+        WISH,
         "n",
         "unsupported_parameter",
         "Streaming is only supported with n=1.",
