@@ -49,11 +49,12 @@ def output_for(request: ImageRequest, schema: PipelineSchema, policy: Policy, *,
     if stream:
         _check_stream(image_format, count)
     _check_background(request, schema, image_format)
+    frames, duration = _frames(request, image_format)
     return Output(
         format=image_format,
         compression=_compression(request.output_compression, image_format),
-        frames=request.frame_count or FRAMES,
-        frame_milliseconds=min(request.frame_duration_ms or FRAME_MILLISECONDS, LONGEST_FRAME),
+        frames=frames,
+        frame_milliseconds=duration,
         previews=(request.partial_images or 0) if stream else 0,
         stream=stream,
         background=_background(request, schema, image_format),
@@ -91,6 +92,14 @@ def _background(request: ImageRequest, schema: PipelineSchema, image_format: Ima
     """What it will be; ``auto`` keeps the transparency that a model draws, where the format can."""
     able = schema.transparent and image_format in (ImageFormat.PNG, ImageFormat.WEBP)
     return "transparent" if able and request.background != "opaque" else "opaque"
+
+
+def _frames(request: ImageRequest, image_format: ImageFormat) -> tuple[int, int]:
+    """How many frames, and the milliseconds of each; without a GIF what is asked for is ignored."""
+    if image_format is not ImageFormat.GIF:
+        return FRAMES, FRAME_MILLISECONDS
+    duration = request.frame_duration_ms or FRAME_MILLISECONDS
+    return request.frame_count or FRAMES, min(duration, LONGEST_FRAME)
 
 
 def _compression(given: int | None, image_format: ImageFormat) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from compat.field_table import TABLE
 from compat.fields_page import described
 from compat.mapped import Operation
+from compat.methods import most_pictures
 from compat.picture_fields import LONGEST_URL
 from compat.policy import Policy, UnknownFields
 from compat.sizes import SIZE
@@ -18,15 +19,16 @@ from engines.calls import LARGEST_SEED
 from engines.schema import MethodSchema, parameter_schema
 
 FILE: Final[Mapping[str, Any]] = {"type": "string", "format": "binary"}
+_URL: Final = {"type": "string", "format": "uri", "minLength": 1, "maxLength": LONGEST_URL}
+_ID: Final = {"type": "string", "minLength": 1}
 REFERENCE: Final[Mapping[str, Any]] = {
     "type": "object",
     "description": "A picture: a `data:` URI, the address of one, or the id of an uploaded file.",
-    "properties": {
-        "image_url": {"type": "string", "minLength": 1, "maxLength": LONGEST_URL},
-        "file_id": {"type": "string", "minLength": 1},
-    },
-    "oneOf": [{"required": ["image_url"]}, {"required": ["file_id"]}],
-    "additionalProperties": False,
+    "oneOf": [
+        {"properties": {"image_url": _URL, "file_id": {"type": "null"}}, "required": ["image_url"]},
+        {"properties": {"file_id": _ID, "image_url": {"type": "null"}}, "required": ["file_id"]},
+    ],
+    "propertyNames": {"enum": ["image_url", "file_id"]},
 }
 _OWN: Final = "A parameter of the model itself, by its own name: see the model's schema."
 _MASK: Final = "Where it is transparent, the first picture is painted anew."
@@ -49,7 +51,8 @@ def request_schema(
     policy = policy or Policy()
     known = known_fields(operation, policy=policy, name=None)
     properties = {name: _field(name, operation, form=form) for name in READERS if name in known}
-    properties |= _pictures(operation, form=form)
+    most = max(map(most_pictures, methods)) if methods else MOST_PICTURES
+    properties |= _pictures(operation, most, form=form)
     if not policy.strict:
         properties |= _own(methods or (), properties, form=form)
         properties |= _synonyms(properties)
@@ -76,15 +79,15 @@ def _field(name: str, operation: Operation, *, form: bool) -> dict[str, Any]:
     return read | ({"description": told} if told else {})
 
 
-def _pictures(operation: Operation, *, form: bool) -> dict[str, Any]:
+def _pictures(operation: Operation, most: int, *, form: bool) -> dict[str, Any]:
     if operation is Operation.GENERATION:
         return {}
     one = dict(FILE if form else REFERENCE)
     if operation is Operation.VARIATION:
         return {"image": one}
     refused = {"description": f"{described(_MARKUP, operation)}."}
-    mask = {"mask": one | {"description": _MASK}, "markup": refused}
-    several = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_PICTURES}
+    mask = {"mask": (one if form else _nullable(one)) | {"description": _MASK}, "markup": refused}
+    several = {"type": "array", "items": one, "minItems": 1, "maxItems": most}
     if not form:
         return {"images": several, **mask}
     return {"image": {"anyOf": [one, several]}, "image[]": several, **mask}
@@ -98,6 +101,10 @@ def _synonyms(properties: Mapping[str, Any]) -> dict[str, Any]:
         for name, real in {**FIELD_SYNONYMS, **SYNONYMS}.items()
         if real in properties and name not in properties
     }
+
+
+def _nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 def _own(methods: tuple[MethodSchema, ...], known: Mapping[str, Any], *, form: bool) -> dict[str, Any]:

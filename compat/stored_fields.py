@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from compat.fields import Reader, WrongType, choice, integer, json_object, text
 from compat.forms import field_value
 from compat.sources import Upload
-from engines.errors import InvalidParameter, MissingParameter
+from engines.errors import InvalidParameter, MissingParameter, UnknownParameter
 
 UploadPurpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
 Endpoint = Literal["/v1/images/generations", "/v1/images/edits"]
@@ -24,6 +25,7 @@ KEPT_SECONDS: Final = integer(3600, 30 * 24 * 3600)
 MOST_METADATA: Final = 16
 METADATA_VALUE: Final = text(maximum=512)
 _ID: Final = text()
+_ANCHOR: Final = "expires_after[anchor]"
 _SECONDS: Final = "expires_after[seconds]"
 
 FILE_SCHEMA: Final[Mapping[str, Any]] = {
@@ -31,10 +33,12 @@ FILE_SCHEMA: Final[Mapping[str, Any]] = {
     "properties": {
         "file": {"type": "string", "format": "binary"},
         "purpose": PURPOSE.schema,
-        "expires_after[anchor]": ANCHOR.schema,
-        "expires_after[seconds]": KEPT_SECONDS.schema,
+        _ANCHOR: ANCHOR.schema,
+        _SECONDS: KEPT_SECONDS.schema,
     },
     "required": ["file", "purpose"],
+    "dependentRequired": {_ANCHOR: [_SECONDS]},
+    "additionalProperties": False,
 }
 """The form that uploads a file."""
 
@@ -53,9 +57,11 @@ BATCH_SCHEMA: Final[Mapping[str, Any]] = {
             "type": ["object", "null"],
             "properties": {"anchor": ANCHOR.schema, "seconds": KEPT_SECONDS.schema},
             "required": ["anchor", "seconds"],
+            "additionalProperties": False,
         },
     },
     "required": ["input_file_id", "endpoint", "completion_window"],
+    "additionalProperties": False,
 }
 """The body that makes a batch."""
 
@@ -64,8 +70,9 @@ def uploaded(form: Mapping[str, Any]) -> tuple[Upload, UploadPurpose, int | None
     """The file of a form, what it is for, and for how many seconds it is kept, if not for ever.
 
     Raises:
-        MissingParameter, InvalidParameter
+        UnknownParameter, MissingParameter, InvalidParameter
     """
+    _refuse_unknown(form, FILE_SCHEMA)
     file = form.get("file")
     if file is None:
         raise MissingParameter("file")
@@ -80,8 +87,9 @@ def batch_fields(body: Mapping[str, Any]) -> tuple[str, Endpoint]:
     """The input file and the endpoint of a batch.
 
     Raises:
-        MissingParameter, InvalidParameter
+        UnknownParameter, MissingParameter, InvalidParameter
     """
+    _refuse_unknown(body, BATCH_SCHEMA)
     for name in ("input_file_id", "endpoint", "completion_window"):
         if body.get(name) is None:
             raise MissingParameter(name)
@@ -112,13 +120,24 @@ def output_seconds(value: object) -> int | None:
     if value is None:
         return None
     given = json_object("output_expires_after", value)
+    _refuse_unknown(given, BATCH_SCHEMA["properties"]["output_expires_after"], prefix="output_expires_after.")
     ANCHOR("output_expires_after.anchor", given.get("anchor"))
     return KEPT_SECONDS("output_expires_after.seconds", given.get("seconds"))
 
 
 def _form_seconds(form: Mapping[str, Any]) -> int | None:
-    value = form.get(_SECONDS)
-    if value is None:
+    anchor, seconds = form.get(_ANCHOR), form.get(_SECONDS)
+    if anchor is not None:
+        ANCHOR(_ANCHOR, anchor)
+        if seconds is None:
+            raise MissingParameter(_SECONDS)
+    if seconds is None:
         return None
-    ANCHOR("expires_after[anchor]", form.get("expires_after[anchor]", "created_at"))
-    return KEPT_SECONDS(_SECONDS, field_value(_SECONDS, value, field=_SECONDS))
+    return KEPT_SECONDS(_SECONDS, field_value(_SECONDS, seconds, field=_SECONDS))
+
+
+def _refuse_unknown(given: Mapping[str, Any], schema: Mapping[str, Any], *, prefix: str = "") -> None:
+    known = tuple(schema["properties"])
+    for name in given:
+        if name not in known:
+            raise UnknownParameter(prefix + name, difflib.get_close_matches(name, known, n=2), known)

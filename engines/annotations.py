@@ -79,7 +79,7 @@ def _value_type(annotation: Any) -> ValueType | None:
     if origin is typing.Literal:
         return _choices(typing.get_args(annotation))
     if origin in _SEQUENCES:
-        return _array(typing.get_args(annotation))
+        return _array(typing.get_args(annotation), fixed=origin is tuple)
     if origin in _MAPPINGS:
         return ValueType(kind=ValueKind.OBJECT)
     if isinstance(origin, type) and issubclass(origin, Enum):
@@ -89,14 +89,16 @@ def _value_type(annotation: Any) -> ValueType | None:
     return None
 
 
-def _array(arguments: tuple[Any, ...]) -> ValueType | None:
+def _array(arguments: tuple[Any, ...], *, fixed: bool) -> ValueType | None:
     items = next((argument for argument in arguments if argument is not Ellipsis), None)
     if items is None:
         return ValueType(kind=ValueKind.ARRAY)
     reading = read_annotation(items)
     if reading.hidden is not None:
         return None
-    return ValueType(kind=ValueKind.ARRAY, items=reading.type)
+    # A tuple of one is how some pipelines write a tuple of any length.
+    fixed = fixed and Ellipsis not in arguments and len(arguments) > 1
+    return ValueType(kind=ValueKind.ARRAY, items=reading.type, length=len(arguments) if fixed else None)
 
 
 def _choices(values: tuple[Any, ...]) -> ValueType:

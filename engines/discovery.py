@@ -18,6 +18,7 @@ from engines.calls import LARGEST_SEED
 from engines.card import ModelCard
 from engines.docstrings import first_sentence, parameter_descriptions
 from engines.errors import NotLoadable
+from engines.live_limits import MOST_STEPS, largest, unusable
 from engines.schema import (
     UNSET,
     Capability,
@@ -36,7 +37,6 @@ from engines.sizing import size_rule
 from engines.tasks import task_classes
 
 LONGEST_TEXT: Final = 32_000
-MOST_STEPS: Final = 1000
 
 _SERVER_SIDE: Final[Mapping[str, str]] = {
     "generator": "it is made from seed",
@@ -111,9 +111,8 @@ def complete(schema: PipelineSchema, pipelines: Mapping[Method, Any]) -> Pipelin
     main = pipelines["__call__"]
     rule = _merged(schema.size, size_rule(type(main), main))
     computed = _computed_size(main)
-    steps = getattr(getattr(getattr(main, "scheduler", None), "config", None), "num_train_timesteps", None)
     methods = tuple(
-        _live_method(method, rule, computed, steps if isinstance(steps, int) else MOST_STEPS)
+        _live_method(method, rule, computed, pipelines[method.name])
         for method in schema.methods
         if method.name in pipelines
     )
@@ -235,6 +234,8 @@ def _bounds(spec: ParameterSpec, rule: SizeRule, max_images: int) -> Constraints
         return Constraints(minimum=0, maximum=1)
     if name in ("width", "height"):
         return Constraints(minimum=rule.minimum, maximum=rule.maximum)
+    if name == "clip_skip":
+        return Constraints(minimum=0)
     if name.endswith("sequence_length"):
         return Constraints(minimum=1)
     return Constraints(max_length=LONGEST_TEXT) if "prompt" in name else None
@@ -339,17 +340,21 @@ def _merged(stated: SizeRule | None, found: SizeRule) -> SizeRule:
 
 
 def _live_method(
-    method: MethodSchema, rule: SizeRule, computed: Mapping[str, int], most_steps: int
+    method: MethodSchema, rule: SizeRule, computed: Mapping[str, int], pipeline: Any
 ) -> MethodSchema:
+    most, useless = largest(pipeline), unusable(pipeline)
+
     def live(spec: ParameterSpec) -> ParameterSpec:
         changes: dict[str, Any] = {}
         if spec.name in ("width", "height"):
             changes["constraints"] = Constraints(minimum=rule.minimum, maximum=rule.maximum)
             if spec.default is None and spec.name in computed and method.name == "__call__":
                 changes |= {"default": computed[spec.name], "default_source": DefaultSource.PIPELINE}
-        elif spec.name == "num_inference_steps":
-            bounds = spec.constraints.model_copy(update={"maximum": most_steps})
+        elif spec.name in most:
+            bounds = spec.constraints.model_copy(update={"maximum": most[spec.name]})
             changes["constraints"] = bounds
+        if spec.name in useless:
+            changes |= {"visible": False, "hidden_reason": useless[spec.name]}
         return spec.model_copy(update=changes) if changes else spec
 
     return method.model_copy(update={"parameters": tuple(live(spec) for spec in method.parameters)})

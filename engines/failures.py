@@ -16,6 +16,9 @@ _OUT_OF_MEMORY_TEXTS: Final = ("out of memory", "can't allocate memory", "ALLOC_
 """Of the plain RuntimeErrors of CUDA's libraries and the CPU's allocator: torch has a class only for
 its own CUDA allocator, and nothing but the text tells these from other errors."""
 
+_CHECKS: Final = frozenset({"check_inputs", "retrieve_timesteps"})
+"""Functions of diffusers that refuse arguments: the latter, ``sigmas`` that a scheduler does not take."""
+
 
 @contextmanager
 def translated(model: str) -> Iterator[None]:
@@ -24,7 +27,7 @@ def translated(model: str) -> Iterator[None]:
     The tensors that the failed call held are let go at once, not when the error is forgotten.
 
     Raises:
-        InvalidRequest: the pipeline's own ``check_inputs`` refused; the text is the pipeline's.
+        InvalidRequest: the pipeline's own checks refused; the text is the pipeline's.
         OutOfMemory: of the device or of the host.
         GenerationFailed: anything else, as the exception's type and first line, without paths.
     """
@@ -45,7 +48,7 @@ def _refused(error: Exception) -> bool:
     """Whether the error comes out of the pipeline's check of its arguments, before any work."""
     frames = traceback.walk_tb(error.__traceback__)
     return isinstance(error, ValueError | TypeError) and any(
-        frame.f_code.co_name == "check_inputs" for frame, _ in frames
+        frame.f_code.co_name in _CHECKS for frame, _ in frames
     )
 
 

@@ -146,8 +146,13 @@ class _Run:
             already=self.steps,
             hooks=hooks,
         )
-        with translated(self._model), watch as steps, torch.inference_mode():
-            output = self._pipeline(**arguments, **self._own_arguments(seeds))
+        try:
+            with translated(self._model), watch as steps, torch.inference_mode():
+                output = self._pipeline(**arguments, **self._own_arguments(seeds))
+        except GenerationFailed as error:
+            if (weak := _weak(self._values)) is not None:
+                raise weak from error
+            raise
         if any(getattr(output, "nsfw_content_detected", None) or ()):
             raise ModerationBlocked(self._model)
         self.steps += steps.steps
@@ -224,6 +229,18 @@ def count_tokens(pipeline: Any, prompt: str) -> int | None:
             encoded = tokenizer(prompt, add_special_tokens=False, truncation=False, verbose=False)
             return len(encoded["input_ids"])
     return None
+
+
+def _weak(values: Mapping[str, Any]) -> InvalidParameter | None:
+    """The fault of a strength that is less than one step: pipelines fail on it in many ways.
+
+    Some round up and draw, so it is looked for only where one has failed.
+    """
+    strength, steps = values.get("strength"), values.get("num_inference_steps")
+    if not isinstance(strength, int | float) or not isinstance(steps, int) or strength * steps >= 1:
+        return None
+    reason = f"with {steps} steps, expected at least {1 / steps:.3g}, but got {strength:g} instead."
+    return InvalidParameter("strength", reason, "decimal_below_min_value")
 
 
 def _defaults(method: MethodSchema) -> dict[str, JsonValue]:

@@ -63,7 +63,7 @@ def pipeline_arguments(
     return {
         spec.name: _with_pictures(spec.name, parameters[spec.name], max_image_pixels)
         if holds_pictures(spec.type)
-        else parameters[spec.name]
+        else _as_tuple(spec.type, parameters[spec.name])
         for spec in method.visible
         if spec.name in parameters
     }
@@ -91,6 +91,11 @@ def per_prompt(arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         if len(value) != count:
             raise InvalidParameter(name, f"expected one value, or a list of {count}, as there are prompts")
     return [{**arguments, **{name: value[i] for name, value in lists.items()}} for i in range(count)]
+
+
+def _as_tuple(wanted: ValueType, value: JsonValue) -> Any:
+    """JSON has no tuples, and pipelines add theirs up."""
+    return tuple(value) if wanted.length is not None and isinstance(value, list) else value
 
 
 def holds_pictures(value: ValueType) -> bool:

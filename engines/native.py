@@ -130,6 +130,8 @@ def _integer(name: str, value: JsonValue, minimum: int, maximum: int | None = No
     """An integer within bounds; null counts as not given."""
     if value is None:
         return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidParameter(name, "expected an integer.", "invalid_type")
     if value < minimum:

@@ -52,13 +52,14 @@ class ValueKind(StrEnum):
 class ValueType(Frozen):
     """A type as far as JSON can carry it.
 
-    ``items`` belongs to ARRAY, ``options`` to UNION, ``choices`` to scalars that come from a
-    ``Literal`` or an enum. An IMAGE is a base64 string or a ``data:`` URI.
+    ``items`` belongs to ARRAY, ``length`` to one that is a tuple, ``options`` to UNION, ``choices`` to
+    scalars that come from a ``Literal`` or an enum. An IMAGE is a base64 string or a ``data:`` URI.
     """
 
     kind: ValueKind
     choices: tuple[str | int | float | bool, ...] = ()
     items: ValueType | None = None
+    length: int | None = None
     options: tuple[ValueType, ...] = ()
 
 
@@ -254,6 +255,8 @@ def _type_schema(value: ValueType, constraints: Constraints) -> dict[str, Any]:
                 schema["items"] = _type_schema(value.items, constraints)
             if constraints.max_items is not None:
                 schema["maxItems"] = constraints.max_items
+            if value.length is not None:
+                schema |= {"minItems": value.length, "maxItems": value.length}
             return schema
         case ValueKind.IMAGE:
             return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}

@@ -24,6 +24,12 @@ from engines.schema import (
 
 _BASE64: Final = re.compile(r"\A(data:image/[\w.+-]+;base64,)?[A-Za-z0-9+/_\s-]+={0,2}\s*\Z")
 
+LARGEST: Final[Mapping[ValueKind, float]] = {
+    ValueKind.INTEGER: 2**53 - 1,
+    ValueKind.NUMBER: 3.4028234663852886e38,
+}
+"""Of either sign: integers that survive JSON, and numbers that torch's usual type can hold."""
+
 _WANTED: Final[Mapping[ValueKind, str]] = {
     ValueKind.STRING: "a string",
     ValueKind.INTEGER: "an integer",
@@ -55,7 +61,7 @@ def check(method: MethodSchema, parameters: Mapping[str, JsonValue]) -> dict[str
     for name, value in parameters.items():
         if value is not None:
             checked[name] = _checked(visible[name], value)
-        elif visible[name].nullable:
+        elif visible[name].nullable and visible[name].default in (None, UNSET):
             checked[name] = None
         elif visible[name].default is UNSET:
             raise _wrong_type(name, visible[name].type, value)
@@ -152,6 +158,12 @@ def _as_array(name: str, wanted: ValueType, bounds: Constraints, value: JsonValu
         raise _wrong_type(name, wanted, value)
     if not value:
         raise InvalidParameter(name, "empty array. Expected at least one element.", "empty_array")
+    if wanted.length is not None and len(value) != wanted.length:
+        raise InvalidParameter(
+            name,
+            f"expected an array of {wanted.length} elements, but got {len(value)}.",
+            "invalid_array_length",
+        )
     if bounds.max_items is not None and len(value) > bounds.max_items:
         raise InvalidParameter(
             name,
@@ -192,6 +204,9 @@ def _check_bounds(name: str, kind: ValueKind, bounds: Constraints, value: float)
             f"{word} above maximum value. Expected a value <= {bounds.maximum:g}, but got {value} instead."
         )
         raise InvalidParameter(name, reason, f"{word}_above_max_value")
+    if abs(value) > LARGEST[kind]:
+        side = "above_max" if value > 0 else "below_min"
+        raise InvalidParameter(name, f"{word} too large for any model: {value:g}.", f"{word}_{side}_value")
     if bounds.multiple_of is not None and value % bounds.multiple_of:
         raise InvalidParameter(name, f"expected a multiple of {bounds.multiple_of}, but got {value} instead.")
 

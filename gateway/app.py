@@ -7,12 +7,13 @@ Starlette's own error handling with the handlers below, the routers.
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from compat.errors import InvalidUrl, MethodNotAllowed
 from engines.errors import EngineError, InvalidParameter
@@ -23,6 +24,8 @@ from gateway.middleware import RequestContext
 from gateway.routes import azure, batches, documents, files, images, models, native
 from gateway.routes.documents import DISTRIBUTION
 from gateway.service import Service
+
+ROUTERS: Final = tuple(module.router for module in (documents, images, azure, files, batches, models, native))
 
 
 def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
@@ -43,13 +46,8 @@ def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     # The model routes of OpenAI and the native prefix cannot collide: no native path starts with /v1.
-    app.include_router(documents.router)
-    app.include_router(images.router)
-    app.include_router(azure.router)
-    app.include_router(files.router)
-    app.include_router(batches.router)
-    app.include_router(models.router)
-    app.include_router(native.router)
+    for router in ROUTERS:
+        app.include_router(router)
     return app
 
 
@@ -64,11 +62,21 @@ async def _on_engine_error(_: Request, error: Exception) -> Response:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = _methods(request)
         if request.method == "OPTIONS":
-            return Response(status_code=204, headers={"Allow": f"OPTIONS, {allowed}"})
-        return failure(MethodNotAllowed(request.method, request.url.path, tuple(allowed.split(", "))))
+            return Response(status_code=204, headers={"Allow": ", ".join(("OPTIONS", *allowed))})
+        return failure(MethodNotAllowed(request.method, request.url.path, allowed))
     return failure(InvalidUrl(request.method, request.url.path))
+
+
+def _methods(request: Request) -> tuple[str, ...]:
+    """The methods of every route with this path; Starlette itself tells those of the first alone."""
+    found: set[str] = set()
+    for router in ROUTERS:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.matches(request.scope)[0] is not Match.NONE:
+                found |= route.methods or set()
+    return tuple(sorted(found))
 
 
 async def _on_validation_error(_: Request, error: Exception) -> Response:

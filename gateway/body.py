@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -21,6 +22,7 @@ JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 MOST_FILES: Final = 64
 MOST_FIELDS: Final = 256
+_CHARSETS: Final = (b"utf-8", b"utf8", b"us-ascii")
 LARGEST_FIELD: Final = 1 << 20
 """Bytes of a part that is no file."""
 
@@ -62,8 +64,8 @@ async def read_form(request: Request, limits: Limits) -> dict[str, Any]:
         UnsupportedMediaType, BodyTooLarge, UploadStalled, MalformedBody
     """
     kind = _media_type(request)
-    if kind != FORM:
-        raise UnsupportedMediaType(kind, (FORM,))
+    if kind != FORM or not _is_plain(request):
+        raise UnsupportedMediaType(request.headers.get("content-type", ""), (FORM,))
     parser = MultiPartParser(
         request.headers,
         _limited(request, limits),
@@ -147,6 +149,13 @@ async def _limited(request: Request, limits: Limits) -> AsyncGenerator[bytes, No
 
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _is_plain(request: Request) -> bool:
+    """Whether a form's texts are UTF-8: the parser believes any charset of Python's, and some of them
+    make text that is none."""
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    return options.get(b"charset", b"utf-8").lower() in _CHARSETS
 
 
 def _is_json(kind: str) -> bool:

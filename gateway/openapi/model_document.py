@@ -9,7 +9,7 @@ from typing import Any, Final
 from compat.mapped import Operation
 from compat.policy import Policy
 from gateway.openapi.bodies import models_own, serving
-from gateway.registry import Entry, ModelEntry, native_path
+from gateway.registry import ANY, Entry, ModelEntry, native_path
 
 _PREFIX: Final = "/kandinsky-{model}/v1"
 _IMAGES: Final = {
@@ -20,10 +20,12 @@ _IMAGES: Final = {
 _SCHEMAS: Final = "#/components/schemas/"
 
 
-def model_document(document: dict[str, Any], entry: Entry, policy: Policy) -> dict[str, Any]:
+def model_document(
+    document: dict[str, Any], entry: Entry, policy: Policy, *, default: bool = False
+) -> dict[str, Any]:
     """The part of a server's document that concerns one model, with exactly its own parameters.
 
-    Of a model of another server the parameters are not known.
+    The ``default`` model need not be named. Of a model of another server the parameters are not known.
     """
     schema = entry.schema_ if isinstance(entry, ModelEntry) else None
     made = deepcopy(document)
@@ -39,7 +41,7 @@ def model_document(document: dict[str, Any], entry: Entry, policy: Policy) -> di
     components = made["components"]["schemas"]
     if schema is not None:
         components |= models_own(schema, policy)
-    _name_model(components, entry)
+    _name_model(components, entry, needed=policy.strict or not default)
     used = set(_used(made["paths"], components))
     made["components"]["schemas"] = {name: rule for name, rule in components.items() if name in used}
     return made
@@ -61,15 +63,18 @@ def _unparametrised(methods: dict[str, Any]) -> dict[str, Any]:
     return methods
 
 
-def _name_model(components: dict[str, Any], entry: Entry) -> None:
+def _name_model(components: dict[str, Any], entry: Entry, *, needed: bool) -> None:
     """OpenAI's bodies name this model, by one of its names."""
-    names = [entry.name, *(alias for alias in entry.aliases if alias != "*")]
+    names = [entry.name, *(alias for alias in entry.aliases if alias != ANY)]
+    # What answers to every name answers to those of others, too, unless they are there.
+    known: dict[str, Any] = {"examples": names} if ANY in entry.aliases else {"enum": names}
     for kind in ("Generation", "Edit", "Variation"):
         for name in (f"{kind}Request", f"{kind}Form"):
             rule = components.get(name)
             if rule is not None:
-                rule["properties"]["model"] = {"type": "string", "enum": names}
-                rule["required"] = list(dict.fromkeys(["model", *rule["required"]]))
+                rule["properties"]["model"] = {"type": "string", **known}
+                if needed:
+                    rule["required"] = list(dict.fromkeys(["model", *rule["required"]]))
                 if "examples" in rule:
                     rule["examples"] = [{"model": entry.name, **each} for each in rule["examples"]]
 

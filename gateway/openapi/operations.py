@@ -137,10 +137,23 @@ _VARIATION: Final = _images(Operation.VARIATION, "VariationRequest", "VariationF
 _MODELS: Final = Described(answers=_json("ModelList", "Every model."))
 _SCHEMA: Final = _json("ModelSchema", "What the model accepts.")
 _DOCUMENT: Final = {200: Answer(description="An OpenAPI 3.1 document.", content={JSON: {"type": "object"}})}
-_FILE_LINKS: Final = {
+_ID: Final = "$response.body#/id"
+_FILE_LINKS: Final[Mapping[str, Mapping[str, Any]]] = {
     "record": _link("files_retrieve", "file_id", "id"),
     "content": _link("files_content", "file_id", "id"),
     "deletion": _link("files_delete", "file_id", "id"),
+    "batch": {
+        "operationId": "batches_create",
+        "requestBody": {
+            "input_file_id": _ID,
+            "endpoint": "/v1/images/generations",
+            "completion_window": "24h",
+        },
+    },
+    "edit": {
+        "operationId": "openai_edits",
+        "requestBody": {"prompt": "a red fox in the snow", "images": [{"file_id": _ID}]},
+    },
 }
 _BATCH_LINKS: Final = {
     "record": _link("batches_retrieve", "batch_id", "id"),

@@ -51,4 +51,6 @@ def _whole(app: FastAPI, service: Service) -> dict[str, Any]:
 
 
 def _of_model(whole: dict[str, Any], service: Service, model: str) -> dict[str, Any]:
-    return model_document(whole, service.models.native(model), service.settings.policy)
+    entry = service.models.native(model)
+    default = service.models.default is entry
+    return model_document(whole, entry, service.settings.policy, default=default)

@@ -28,6 +28,13 @@ def test_plain_types(annotation: Any, kind: ValueKind) -> None:
     assert read_annotation(annotation).type.kind is kind
 
 
+@pytest.mark.parametrize(
+    ("annotation", "length"), [(tuple[int, int], 2), (tuple[int, ...], None), (list[int], None)]
+)
+def test_a_tuple_has_its_length(annotation: Any, length: int | None) -> None:
+    assert read_annotation(annotation).type.length == length
+
+
 @pytest.mark.parametrize("annotation", [int | None, Optional[int]])  # noqa: UP045 - both styles occur
 def test_none_makes_nullable(annotation: Any) -> None:
     reading = read_annotation(annotation)

@@ -186,6 +186,19 @@ def test_live_pipeline_tells_its_size(
     assert schema.default("width") == width
 
 
+def test_live_pipeline_tells_how_many_layers_can_be_skipped(tiny_models: Callable[[str], Path]) -> None:
+    spec = live_schema(tiny_models("sdxl")).call.find("clip_skip")
+    assert spec is not None
+    assert (spec.visible, spec.constraints.minimum, spec.constraints.maximum) == (True, 0, 1)
+
+
+def test_a_parameter_that_fails_with_the_components_is_hidden(tiny_models: Callable[[str], Path]) -> None:
+    spec = live_schema(tiny_models("sd15")).call.find("clip_skip")
+    assert spec is not None
+    assert not spec.visible
+    assert "text encoder" in (spec.hidden_reason or "")
+
+
 def test_probing_leaves_the_pipeline_as_it_was(tiny_models: Callable[[str], Path]) -> None:
     found = detect(tiny_models("sd15"))
     model = load(found, EngineOptions(device="cpu", threads=1), ignore)

@@ -6,6 +6,8 @@ import weakref
 
 import pytest
 import torch
+from diffusers import PNDMScheduler
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import retrieve_timesteps
 
 from engines.errors import EngineBusy, EngineError, GenerationFailed, InvalidRequest, OutOfMemory
 from engines.failures import translated
@@ -20,6 +22,12 @@ def failing(error: BaseException) -> EngineError:
     with pytest.raises(EngineError) as caught, translated("tiny"):
         raise error
     return caught.value
+
+
+def test_sigmas_that_a_scheduler_does_not_take_are_the_callers_fault() -> None:
+    scheduler = PNDMScheduler()  # type: ignore[no-untyped-call]  # diffusers' own
+    with pytest.raises(InvalidRequest, match="does not support custom sigmas"), translated("tiny"):
+        retrieve_timesteps(scheduler, sigmas=[1.0])
 
 
 def test_what_check_inputs_refuses_is_the_callers_fault() -> None:

@@ -158,6 +158,18 @@ def test_a_picture_is_told_by_its_size(kandinsky3: Bench) -> None:
     assert generated.steps == 3  # a strength of 0.3
 
 
+def test_a_strength_of_less_than_one_step_is_the_callers_fault(kandinsky3: Bench) -> None:
+    picture = Image.new("RGB", (64, 64), "steelblue")
+    weak: dict[str, Any] = {
+        "prompt": "a fox",
+        "num_inference_steps": 2,
+        "strength": 0.3,
+        "image": base64_of(picture),
+    }
+    with pytest.raises(InvalidParameter, match=r"at least 0\.5"):
+        kandinsky3.draw(weak, method="image_to_image", seed=1)
+
+
 def test_image_to_image_is_the_stock_pipelines_too(kandinsky3: Bench) -> None:
     picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
     arguments: dict[str, Any] = {"prompt": "a fox", "num_inference_steps": 4, "strength": 0.5}

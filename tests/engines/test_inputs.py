@@ -55,6 +55,14 @@ def test_only_visible_parameters_are_passed_on() -> None:
     assert arguments(prompt="a fox", callback="os.system", unheard_of=1) == {"prompt": "a fox"}
 
 
+def test_an_array_becomes_the_tuple_that_a_pipeline_adds_up() -> None:
+    pair = ValueType(kind=ValueKind.ARRAY, items=ValueType(kind=ValueKind.INTEGER), length=2)
+    method = METHOD.model_copy(update={"parameters": (spec("original_size", pair),)})
+    assert pipeline_arguments(method, {"original_size": [8, 6]}, max_image_pixels=PIXELS) == {
+        "original_size": (8, 6)
+    }
+
+
 def test_pictures_become_rgb_and_masks_grey() -> None:
     given = arguments(image=RED, mask_image=RED)
     assert (given["image"].mode, given["mask_image"].mode) == ("RGB", "L")

@@ -75,6 +75,36 @@ def test_null_means_the_default() -> None:
     assert check(METHOD, {"prompt": "a", "steps": None}) == {"prompt": "a"}
 
 
+def test_null_means_the_default_where_null_would_be_allowed_too() -> None:
+    scale = spec("scale", ValueKind.NUMBER, default=7.5)
+    method = METHOD.model_copy(update={"parameters": (METHOD.parameters[0], scale)})
+    assert check(method, {"prompt": "a", "scale": None}) == {"prompt": "a"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(ValueKind.INTEGER, 2.0**90), (ValueKind.INTEGER, -(2**53)), (ValueKind.NUMBER, 1e300)],
+)
+def test_a_number_that_nothing_can_hold_is_refused(kind: ValueKind, value: float) -> None:
+    method = METHOD.model_copy(update={"parameters": (spec("much", kind),)})
+    with pytest.raises(InvalidParameter, match="too large"):
+        check(method, {"much": value})
+
+
+def test_a_tuple_has_exactly_its_length() -> None:
+    pair = ParameterSpec(
+        name="size",
+        required=False,
+        annotation="",
+        type=ValueType(kind=ValueKind.ARRAY, items=ValueType(kind=ValueKind.INTEGER), length=2),
+    )
+    method = METHOD.model_copy(update={"parameters": (pair,)})
+    assert check(method, {"size": [8, 6]}) == {"size": [8, 6]}
+    for wrong in ([8], [8, 6, 4]):
+        with pytest.raises(InvalidParameter, match="array of 2"):
+            check(method, {"size": wrong})  # type: ignore[dict-item]  # a list of integers is JSON
+
+
 def test_unknown_name_gets_near_matches() -> None:
     with pytest.raises(UnknownParameter) as caught:
         check(METHOD, {"prompt": "a", "step": 3})

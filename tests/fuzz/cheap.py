@@ -4,42 +4,52 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from engines.calls import EngineCall, EngineEvent, EngineResult
+from gateway.registry import ModelEntry
 from gateway.service import GatewayConfig, Service
 from tests.gateway.in_process import InProcessEngine
 
-MOST_STEPS: Final = 1
+MOST_STEPS: Final = 2
 LARGEST_EDGE: Final = 64
 
 
 class CheapEngine(InProcessEngine):
-    """An engine that gets calls of one step, one picture and a small size, whatever was asked for."""
+    """An engine that gets calls of few steps, one picture and a small size, whatever was asked for."""
+
+    def __init__(self, entry: ModelEntry) -> None:
+        super().__init__(entry.card)
+        self._schema = entry.schema_
 
     async def generate(self, call: EngineCall) -> EngineResult:
-        return await super().generate(_cheap(call))
+        return await super().generate(self._cheap(call))
 
     async def stream(self, call: EngineCall) -> AsyncGenerator[EngineEvent]:
-        async for event in super().stream(_cheap(call)):
+        async for event in super().stream(self._cheap(call)):
             yield event
+
+    def _cheap(self, call: EngineCall) -> EngineCall:
+        method = self._schema.method(call.method)
+        assert method is not None
+        most = {"num_inference_steps": MOST_STEPS, "width": LARGEST_EDGE, "height": LARGEST_EDGE}
+        asked = {name: call.parameters.get(name) for name in most if method.find(name) is not None}
+        small = {
+            name: min(value, most[name]) if isinstance(value, int) else most[name]
+            for name, value in asked.items()
+        }
+        return replace(
+            call,
+            parameters={**call.parameters, **small},
+            count=1,
+            resize_to=call.resize_to and (LARGEST_EDGE, LARGEST_EDGE),
+            fit_inputs=call.fit_inputs and (LARGEST_EDGE, LARGEST_EDGE),
+        )
 
 
 def service(configuration: GatewayConfig) -> Service:
     """A configured service; needs a running event loop."""
-    cards = {entry.name: entry.card for entry in configuration.models}
-    made = Service(lambda name: CheapEngine(cards[name]))
+    entries = {entry.name: entry for entry in configuration.models}
+    made = Service(lambda name: CheapEngine(entries[name]))
     made.configure(configuration)
     return made
-
-
-def _cheap(call: EngineCall) -> EngineCall:
-    parameters: dict[str, Any] = {"num_inference_steps": MOST_STEPS}
-    for edge in ("width", "height"):
-        if call.parameters.get(edge) is not None:
-            parameters[edge] = LARGEST_EDGE
-    resized = call.resize_to and (LARGEST_EDGE, LARGEST_EDGE)
-    fitted = call.fit_inputs and (LARGEST_EDGE, LARGEST_EDGE)
-    return replace(
-        call, parameters={**call.parameters, **parameters}, count=1, resize_to=resized, fit_inputs=fitted
-    )

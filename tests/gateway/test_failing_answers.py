@@ -27,6 +27,13 @@ async def test_wrong_method(client: httpx2.AsyncClient, path: str) -> None:
     assert answer.headers["allow"] == "POST"
 
 
+async def test_wrong_method_of_several_routes_lists_the_methods_of_all(client: httpx2.AsyncClient) -> None:
+    answer = await client.put("/v1/files/file-0")
+    assert_error(answer, 405, type=INVALID, code="method_not_supported", param=None)
+    assert answer.headers["allow"] == "DELETE, GET"
+    assert (await client.options("/v1/files")).headers["allow"] == "OPTIONS, GET, POST"
+
+
 @pytest.mark.parametrize("path", JSON_ROUTES)
 async def test_body_that_is_no_json(client: httpx2.AsyncClient, path: str) -> None:
     answer = await client.post(path, content=b'{"prompt": ', headers={"content-type": "application/json"})
