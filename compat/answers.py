@@ -154,6 +154,10 @@ class Model(TypedDict):
     owned_by: str
     root: Annotated[str, Field(description="The model's own name, which `id` may be an alias of.")]
     state: Annotated[str, Field(description="Where it stands in its life cycle.")]
+    progress: Annotated[
+        float | None, Field(description="While it wakes: the share of its weights that is read, 0 to 1.")
+    ]
+    reason: Annotated[str | None, Field(description="Why it could not be loaded, where it could not.")]
     capabilities: list[str] | None
     sizes: Sizes | None
     schema_url: Annotated[str, Field(description="The path of its parameters.")]

@@ -13,12 +13,21 @@ REMOTE_OWNER: Final = "remote"
 
 
 def model_object(
-    name: str, *, schema: PipelineSchema, created: int, state: str, schema_url: str, root: str
+    name: str,
+    *,
+    schema: PipelineSchema,
+    created: int,
+    state: str,
+    progress: float | None,
+    reason: str | None,
+    schema_url: str,
+    root: str,
 ) -> dict[str, Any]:
     """One model under one of its names.
 
     ``created`` is in Unix seconds; ``root`` is the model's own name, which ``name`` may be an alias
-    of; ``state`` is where it stands in its life cycle.
+    of; ``state`` is where it stands in its life cycle, ``progress`` the share of its weights that is read
+    while it wakes, ``reason`` why it could not be loaded.
     """
     return {
         "id": name,
@@ -27,6 +36,8 @@ def model_object(
         "owned_by": OWNER,
         "root": root,
         "state": state,
+        "progress": progress,
+        "reason": reason,
         "capabilities": [capability.value for capability in schema.capabilities],
         "sizes": _sizes(schema.size),
         "schema_url": schema_url,
@@ -42,6 +53,8 @@ def remote_model_object(name: str, *, created: int, state: str, schema_url: str,
         "owned_by": REMOTE_OWNER,
         "root": root,
         "state": state,
+        "progress": None,
+        "reason": None,
         "capabilities": None,
         "sizes": None,
         "schema_url": schema_url,

@@ -33,7 +33,8 @@ async def retrieve_model(service: ServiceOf, model: str) -> Response:
 
 
 def _object(service: Service, entry: Entry, name: str) -> dict[str, object]:
-    state = service.status(entry.name).state.value
+    status = service.status(entry.name)
+    state = status.state.value
     schema_url = f"{native_path(entry.name)}/schema"
     if isinstance(entry, RemoteEntry):
         return remote_model_object(
@@ -44,6 +45,8 @@ def _object(service: Service, entry: Entry, name: str) -> dict[str, object]:
         schema=entry.schema_,
         created=entry.created,
         state=state,
+        progress=None if status.progress is None else round(status.progress, 4),
+        reason=status.reason,
         schema_url=schema_url,
         root=entry.name,
     )

@@ -16,7 +16,9 @@ def described(model: PipelineSchema) -> dict[str, Any]:
         "dall-e-3",
         schema=model,
         created=5,
-        state="asleep",
+        state="waking",
+        progress=0.5,
+        reason=None,
         schema_url="/kandinsky-3/v1/schema",
         root="kandinsky-3",
     )
@@ -27,7 +29,7 @@ def test_the_sdk_reads_a_model_and_keeps_what_it_does_not_know() -> None:
     assert (model.id, model.object, model.created) == ("dall-e-3", "model", 5)
     assert model.owned_by
     assert model.model_extra is not None
-    assert model.model_extra["state"] == "asleep"
+    assert (model.model_extra["state"], model.model_extra["progress"]) == ("waking", 0.5)
     assert model.model_extra["root"] == "kandinsky-3"
     assert model.model_extra["capabilities"] == ["text-to-image"]
 
