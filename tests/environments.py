@@ -15,6 +15,16 @@ from pathlib import Path
 import pytest
 
 INSTALL_SECONDS = 300.0
+# Where no registry answers, that is found out soon.
+_PIP = ("--quiet", "--retries=1", "--timeout=20")
+_NPM = (
+    "--no-audit",
+    "--no-fund",
+    "--ignore-scripts",
+    "--silent",
+    "--fetch-retries=0",
+    "--fetch-timeout=60000",
+)
 
 
 def python_environment(name: str, *requirements: str) -> Path:
@@ -26,7 +36,7 @@ def python_environment(name: str, *requirements: str) -> Path:
     with _made_once(folder) as missing:
         if missing:
             _run(name, sys.executable, "-m", "venv", str(folder))
-            _run(name, str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *requirements)
+            _run(name, str(folder / "bin" / "python"), "-m", "pip", "install", *_PIP, *requirements)
     return folder / "bin"
 
 
@@ -41,8 +51,7 @@ def node_environment(name: str, *packages: str) -> Path:
     with _made_once(folder) as missing:
         if missing:
             folder.mkdir(parents=True)
-            flags = ("--no-audit", "--no-fund", "--ignore-scripts", "--silent")
-            _run(name, "npm", "install", "--prefix", str(folder), *flags, *packages)
+            _run(name, "npm", "install", "--prefix", str(folder), *_NPM, *packages)
     return folder
 
 
