@@ -129,6 +129,11 @@ def test_camera_data_that_are_damaged_do_not_make_the_picture_bad() -> None:
     assert check_picture("image", data, max_pixels=PIXELS).width == RED.width
 
 
+def test_telephones_picture_with_another_behind_it_is_one_picture() -> None:
+    found = check_picture("image", file_of(RED, "MPO", save_all=True, append_images=[RED]), max_pixels=PIXELS)
+    assert (found.width, found.height, found.animated) == (8, 6, False)
+
+
 def test_huge_metadata_are_read_past() -> None:
     data = file_of(RED, "JPEG", comment=b"x" * 60_000, icc_profile=b"y" * 500_000)
     assert check_picture("image", data, max_pixels=PIXELS).width == RED.width
