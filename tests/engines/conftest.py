@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from diffusers.utils import logging as diffusers_logging
 
 from engines.calls import EngineOptions
@@ -13,6 +14,12 @@ from engines.detection import detect
 from engines.discovery import complete, discover
 from engines.loading import load
 from tests.engines.bench import Bench, Benches
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Several threads on busy cores draw ten times slower."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
