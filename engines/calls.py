@@ -37,7 +37,8 @@ class EngineOptions(Frozen):
 
     ``threads`` are torch's on the CPU; ``batch_size`` images are denoised together (1 keeps every
     image exactly the one its seed makes alone); ``max_image_pixels`` bounds an input image;
-    ``moderation`` loads the model's own safety checker and refuses the pictures that it objects to.
+    ``moderation`` loads the model's own safety checker and refuses the pictures that it objects to;
+    ``cache_folder`` is where converted models lie; without ``allow_pickles`` no pickle is opened.
     """
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -47,6 +48,8 @@ class EngineOptions(Frozen):
     max_images: int = 10
     max_image_pixels: int = 64_000_000
     moderation: bool = False
+    cache_folder: str | None = None
+    allow_pickles: bool = True
     num_gpus: float | None = None
     max_replicas: int = 1
     idle_seconds: float = 300.0
@@ -171,6 +174,9 @@ class LoadPhase(StrEnum):
 
     STARTING = "starting"
     IMPORTING = "importing"
+    DOWNLOADING = "downloading"
+    CONVERTING = "converting"
+    """Original weights are made into the form that loads fast; once for each model."""
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
@@ -178,7 +184,8 @@ class LoadPhase(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadProgress:
-    """One report of a load. ``bytes_read`` of ``bytes_total`` weights are in memory."""
+    """One report of a load. ``bytes_read`` of ``bytes_total`` weights are in memory (or, in the phases
+    before, fetched or converted)."""
 
     phase: LoadPhase
     component: str | None = None

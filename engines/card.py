@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -26,6 +27,12 @@ class CheckpointFormat(StrEnum):
     """How a model lies on disk."""
 
     DIFFUSERS_FOLDER = "diffusers folder"
+    ORIGINAL = "original weights"
+    """As first released: files of its authors' own making, converted once into the cache."""
+    CHECKPOINT = "single checkpoint"
+    """Of which diffusers makes a pipeline (``from_single_file``); converted once, too."""
+    PACK = "packed file"
+    """A whole pipeline in one safetensors file, written by this program."""
     SAFETENSORS_FILE = "safetensors file"
     PICKLE_FILE = "pickle file"
     UNKNOWN = "unknown"
@@ -68,12 +75,30 @@ class Preset(Frozen):
     quality: dict[str, float] = {}
 
 
+class Source(Frozen):
+    """A file or folder that a model is made from, and what it is in it ("unet", "text_encoder" …)."""
+
+    role: str
+    path: str
+
+
+class HubOrigin(Frozen):
+    """The repository of a hub that a model was fetched from, at this commit."""
+
+    repository: str
+    revision: str
+
+
 class ModelCard(Frozen):
     """A model as found on disk. ``size`` is in bytes, weights only.
 
     ``pipeline_class`` is the diffusers class that requests will be served with; ``stored_class``
     the one that the folder names (they differ where a decoder is completed by its prior).
-    ``fingerprint`` changes when a file of the model does.
+    ``fingerprint`` changes when a file of the model does. ``sources`` are the parts of a model that is
+    not one folder, and parts that were named to replace a folder's own; ``variant`` tells models of one
+    family apart that need different samplers ("flash") or inputs ("inpainting"). ``inpaints``: the denoiser was made to
+    (its first layer takes the mask, too). ``image_channels`` is 4 where the autoencoder makes
+    transparency. ``pickled``: some of its weights are pickles.
     """
 
     name: str
@@ -91,7 +116,17 @@ class ModelCard(Frozen):
     reason: str | None = None
     """Why the model cannot be loaded, and what is needed."""
     fingerprint: str = ""
+    sources: tuple[Source, ...] = ()
+    variant: str | None = None
+    inpaints: bool = False
+    image_channels: int = 3
+    pickled: bool = False
+    hub: HubOrigin | None = None
     preset: Preset = Preset()
+
+    def source(self, role: str) -> Path | None:
+        """Where a part lies that has a place of its own."""
+        return next((Path(each.path) for each in self.sources if each.role == role), None)
 
 
 PIPELINE_ALIASES: Final = MappingProxyType(

@@ -10,14 +10,27 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
-from engines.card import CheckpointFormat, Component, Family, ModelCard, Part
+from engines.card import CheckpointFormat, Component, Family, ModelCard, Part, Source
 from engines.errors import NotLoadable
-from engines.formats import diffusers_folder, families, preset, priors, single_file, weights
+from engines.formats import (
+    checkpoints,
+    content,
+    diffusers_folder,
+    families,
+    originals,
+    pack,
+    preset,
+    priors,
+    single_file,
+    weights,
+)
 from engines.formats.diffusers_folder import StoredPipeline
+from engines.formats.single_file import Kind, SingleFile
 
 DEMO_PATH: Final = Path(__file__).parent / "demo" / "weights"
 DEMO_NAME: Final = "demo"
@@ -25,21 +38,35 @@ DEEPEST: Final = 4
 """How many folders below its root `find_models` looks."""
 
 
-def detect(path: Path | str, *, name: str | None = None, prior: Path | str | None = None) -> ModelCard:
-    """Tell what lies at ``path``: a diffusers folder or a single weight file.
+_NONE: Final[Mapping[str, Path]] = MappingProxyType({})
+
+
+def detect(
+    path: Path | str,
+    *,
+    name: str | None = None,
+    prior: Path | str | None = None,
+    components: Mapping[str, Path] = _NONE,
+) -> ModelCard:
+    """Tell what lies at ``path``: a diffusers folder, a release's folder, or a single weight file.
 
     ``prior`` is the folder that completes a Kandinsky 2 decoder; without it one is looked for in the
-    decoder's README.md and beside it. Never raises for what it finds: a model that cannot be loaded
+    decoder's README.md and beside it. ``components`` are parts by name that lie elsewhere, or that are to
+    replace the model's own. Never raises for what it finds: a model that cannot be loaded
     has ``loadable=False`` and a reason in words.
     """
     place = Path(path).expanduser().absolute()
+    given = {role: Path(part).expanduser().absolute() for role, part in components.items()}
     card = _unknown(place, name or slug(_given_name(place)))
     try:
         if diffusers_folder.is_pipeline(place):
-            return _folder_card(card, place, Path(prior).expanduser() if prior else None)
-        if place.is_file():
-            return _file_card(card, place)
-        raise NotLoadable(card.name, _not_a_model(place))
+            return _folder_card(card, place, Path(prior).expanduser() if prior else None, given)
+        main = place if place.is_file() else _main_file(place)
+        if main is None:
+            raise NotLoadable(card.name, _not_a_model(place))
+        if main != place:
+            card = card.model_copy(update={"path": str(main), "fingerprint": fingerprint(main)})
+        return _file_card(card, main, given)
     except NotLoadable as error:
         return card.model_copy(update={"reason": error.reason})
     except OSError as error:
@@ -51,14 +78,16 @@ def find_models(root: Path | str) -> list[ModelCard]:
     """Every model at or below ``root``, each under a name of its own, in the order of their paths.
 
     Looks `DEEPEST` folders deep, not into hidden folders nor into a model's own. Weight files that
-    nothing is known about are left out.
+    nothing is known about are left out, and those that are parts of a model that was found.
     """
     cards: list[ModelCard] = []
     taken: set[str] = set()
-    for path in _candidates(Path(root).expanduser().absolute(), DEEPEST):
-        card = detect(path)
-        if card.family is Family.UNKNOWN:
+    found = [detect(path) for path in _candidates(Path(root).expanduser().absolute(), DEEPEST)]
+    parts = {source.path for card in found for source in card.sources if source.path != card.path}
+    for card in found:
+        if card.family is Family.UNKNOWN or card.path in parts:
             continue
+        path = Path(card.path)
         name = _free(card.name, path, taken)
         taken.add(name)
         cards.append(card.model_copy(update={"name": name}))
@@ -88,7 +117,7 @@ def _unknown(path: Path, name: str) -> ModelCard:
     )
 
 
-def _folder_card(unknown: ModelCard, path: Path, prior: Path | None) -> ModelCard:
+def _folder_card(unknown: ModelCard, path: Path, prior: Path | None, given: Mapping[str, Path]) -> ModelCard:
     """The card of a diffusers folder, as complete as the first fault in it allows."""
     card = unknown.model_copy(update={"format": CheckpointFormat.DIFFUSERS_FOLDER})
     try:
@@ -103,10 +132,11 @@ def _folder_card(unknown: ModelCard, path: Path, prior: Path | None) -> ModelCar
                 "pipeline_class": families.serving_class(stored_class),
             }
         )
-        stored = diffusers_folder.open_folder(path)
+        stored = diffusers_folder.open_folder(path, given)
         card = _with_components(card, [component.describe() for component in stored.components])
-        card = card.model_copy(update={"preset": preset.read(path)})
-        _refuse_other_tasks(stored)
+        card = card.model_copy(update={"preset": preset.read(path), **_traits(stored)})
+        card = _with_sources(card, given)
+        _refuse_other_tasks(stored.class_name)
         if part is Part.DECODER:
             card = _completed(card, priors.find(path, family, prior))
         return card.model_copy(update={"loadable": True})
@@ -114,8 +144,30 @@ def _folder_card(unknown: ModelCard, path: Path, prior: Path | None) -> ModelCar
         return card.model_copy(update={"reason": error.reason})
 
 
-def _refuse_other_tasks(stored: StoredPipeline) -> None:
-    name = stored.class_name
+def _traits(stored: StoredPipeline) -> dict[str, object]:
+    configs = {
+        component.name: content.read_object(component.folder / "config.json")
+        for component in stored.components
+        if component.weights is not None
+    }
+    pickled = any(component.weights.pickled for component in stored.components if component.weights)
+    return {**diffusers_folder.traits(configs), "pickled": pickled}
+
+
+def _with_sources(card: ModelCard, given: Mapping[str, Path]) -> ModelCard:
+    """Note the parts that lie elsewhere, and make the fingerprint one of them, too."""
+    if not given:
+        return card
+    sources = tuple(Source(role=role, path=str(path)) for role, path in sorted(given.items()))
+    return card.model_copy(update={"sources": sources, "fingerprint": _joint(card, given.values())})
+
+
+def _joint(card: ModelCard, others: Iterable[Path]) -> str:
+    words = card.fingerprint + "".join(fingerprint(path) for path in others)
+    return hashlib.blake2b(words.encode(), digest_size=16).hexdigest()
+
+
+def _refuse_other_tasks(name: str) -> None:
     if families.part_of_class(name) is Part.PRIOR:
         reason = (
             "this is a prior alone, which turns a text into image embeddings and draws nothing: "
@@ -132,8 +184,7 @@ def _completed(card: ModelCard, prior: Path) -> ModelCard:
         added = [component.describe("prior_") for component in diffusers_folder.open_folder(prior).components]
     except NotLoadable as error:
         raise NotLoadable(card.name, f"the prior in {prior.name}: {error.reason}") from error
-    both = hashlib.blake2b((card.fingerprint + fingerprint(prior)).encode(), digest_size=16).hexdigest()
-    card = card.model_copy(update={"prior_path": str(prior), "fingerprint": both})
+    card = card.model_copy(update={"prior_path": str(prior), "fingerprint": _joint(card, [prior])})
     return _with_components(card, [*card.components, *added])
 
 
@@ -147,13 +198,33 @@ def _with_components(card: ModelCard, components: list[Component]) -> ModelCard:
     )
 
 
-def _file_card(unknown: ModelCard, path: Path) -> ModelCard:
+def _file_card(unknown: ModelCard, path: Path, given: Mapping[str, Path]) -> ModelCard:
+    """The card of a weight file, as complete as the first fault allows."""
     stored = weights.read(path)
     card = unknown.model_copy(update={"format": stored.format, "size": stored.size, "dtype": stored.dtype})
+    if pack.is_pack(stored):
+        card = pack.describe(card, path, stored)
+        _refuse_other_tasks(card.stored_class or "")
+        return card.model_copy(update={"loadable": True})
     found = single_file.recognise(stored)
     if found is None:
         reason = "its tensors are not those of a model known here; give a diffusers folder instead"
         return card.model_copy(update={"reason": reason})
+    card = _recognised(card, found, stored)
+    try:
+        if found.kind is Kind.ORIGINAL:
+            card = originals.describe(card, path, found, stored, given)
+        elif found.kind is Kind.CHECKPOINT:
+            card = checkpoints.describe(card, path, found, stored, given)
+        else:
+            raise NotLoadable(card.name, _no_model(found, stored.format))
+    except NotLoadable as error:
+        return card.model_copy(update={"reason": error.reason})
+    parts = [Path(source.path) for source in card.sources if source.path != card.path]
+    return card.model_copy(update={"fingerprint": _joint(card, parts)})
+
+
+def _recognised(card: ModelCard, found: SingleFile, stored: weights.Weights) -> ModelCard:
     component = Component(
         name=found.component,
         library="diffusers",
@@ -161,15 +232,37 @@ def _file_card(unknown: ModelCard, path: Path) -> ModelCard:
         size=stored.size,
         dtype=stored.dtype,
     )
-    named = unknown.family if unknown.family is not Family.UNKNOWN else Family.KANDINSKY_2_2
-    return card.model_copy(
-        update={
-            "family": found.family or named,
-            "part": found.part,
-            "components": (component,),
-            "reason": single_file.reason(found, stored.format),
-        }
+    family = found.family
+    if family is None and found.kind is Kind.ADDITION:
+        family = Family.UNKNOWN
+    elif family is None:
+        family = card.family if card.family is not Family.UNKNOWN else Family.KANDINSKY_2_2
+    return card.model_copy(update={"family": family, "part": found.part, "components": (component,)})
+
+
+_MAIN_FILES: Final = MappingProxyType(
+    {
+        Family.KANDINSKY_2_1: "the decoder's (decoder_fp16.ckpt)",
+        Family.KANDINSKY_3: "the UNet's (kandinsky3.pt)",
+    }
+)
+
+
+def _no_model(found: SingleFile, file_format: CheckpointFormat) -> str:
+    """What a file is that is recognised and no model, and what to give instead."""
+    if found.kind is Kind.ADDITION:
+        return f"this {file_format.value} is {found.what}"
+    if found.kind is Kind.COMPANION and found.family is not None:
+        main = _MAIN_FILES[found.family]
+        return f"this {file_format.value} holds {found.what}, one part of the model: give {main} instead"
+    return (
+        f"this {file_format.value} holds {found.what}: it belongs into {found.component}/ of a diffusers folder "
+        f"(one with {diffusers_folder.INDEX}); give that folder instead"
     )
+
+
+def _main_file(folder: Path) -> Path | None:
+    return originals.main_file(folder) if folder.is_dir() else None
 
 
 def _not_a_model(path: Path) -> str:
@@ -194,7 +287,7 @@ def fingerprint(path: Path) -> str:
 def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
-    elif diffusers_folder.is_pipeline(path):
+    elif path.is_dir():
         for folder, below, names in os.walk(path):
             below[:] = [name for name in below if not name.startswith(".")]
             yield from (Path(folder, name) for name in names if Path(folder, name).is_file())

@@ -34,7 +34,7 @@ from engines.schema import (
     ValueType,
 )
 from engines.sizing import size_rule
-from engines.tasks import task_classes
+from engines.tasks import main_class, task_classes
 
 LONGEST_TEXT: Final = 32_000
 
@@ -82,9 +82,7 @@ def discover(card: ModelCard, *, max_images: int = 10) -> PipelineSchema:
     Raises:
         NotLoadable: there is no such class, or it makes no images from text.
     """
-    import diffusers
-
-    kind = getattr(diffusers, card.pipeline_class or "", None)
+    kind = main_class(card)
     if not inspect.isclass(kind) or not callable(kind):
         raise NotLoadable(card.name, f"diffusers has no pipeline class {card.pipeline_class!r}")
     rule = size_rule(kind)
@@ -98,7 +96,7 @@ def discover(card: ModelCard, *, max_images: int = 10) -> PipelineSchema:
         methods=methods,
         size=rule,
         notes=_notes(methods[0], rule),
-        transparent=_transparent(card),
+        transparent=card.image_channels == len("RGBA"),
     )
     return _with_preset(_with_default_size(schema), card)
 
@@ -261,18 +259,6 @@ def _capabilities(methods: tuple[MethodSchema, ...]) -> tuple[Capability, ...]:
     if image is not None and image.visible and "mask_image" not in needed:
         found.insert(1, Capability.IMAGE_TO_IMAGE)
     return tuple(dict.fromkeys(found))
-
-
-def _transparent(card: ModelCard) -> bool:
-    """Whether the model's autoencoder gives pictures with an alpha channel."""
-    for name in ("vae", "movq"):
-        try:
-            config = json.loads((Path(card.path) / name / "config.json").read_bytes())
-        except (OSError, ValueError):
-            continue
-        if isinstance(config, dict) and config.get("out_channels") == len("RGBA"):
-            return True
-    return False
 
 
 def _notes(call: MethodSchema, rule: SizeRule) -> tuple[str, ...]:

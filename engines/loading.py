@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from engines import own_classes
+from engines.assembly import assemble, lies_elsewhere
 from engines.calls import EngineOptions, LoadPhase, LoadProgress
 from engines.card import ModelCard
+from engines.conversion.cache import Cache, cache_root
 from engines.devices import Placement, choose, cpu_threads
 from engines.errors import LoadFailed, NotLoadable
-from engines.formats.diffusers_folder import StoredComponent, open_folder
+from engines.formats.diffusers_folder import StoredComponent
+from engines.opening import OpenedModel, opened
 from engines.schema import Method
 from engines.tasks import task_classes
 from engines.tokenizers import check_tokenizers
@@ -75,13 +80,15 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
             torch.set_num_threads(cpu_threads(options))
     _logger.info("%s: %s, because %s", card.name, placement.device, placement.device_reason)
     _logger.info("%s: %s, because %s", card.name, placement.dtype, placement.dtype_reason)
-    with _ONE_AT_A_TIME:
-        components = _components(_served(card, options), placement, report)
-    check_tokenizers(card, components)
+    cache = Cache(Path(options.cache_folder) if options.cache_folder else cache_root(os.environ))
+    served = _served(card, options)
+    with _ONE_AT_A_TIME, _translated(card, "reading its files"), opened(served, cache, report) as model:
+        components = _components(served, model, placement, report)
+    check_tokenizers(card, model, components)
     if options.moderation and SAFETY_CHECKER not in components:
         raise LoadFailed(card.name, "moderation is asked for, and the model has no safety checker")
     with _translated(card, "putting the pipeline together"):
-        pipelines = _pipelines(card, classes, components)
+        pipelines = _pipelines(card, classes, components, model.options)
     return LoadedModel(card, pipelines, placement, time.monotonic() - started)
 
 
@@ -99,16 +106,14 @@ def _quieten() -> None:
         importlib.import_module(library).disable_progress_bar()
 
 
-def _components(card: ModelCard, placement: Placement, report: Report) -> dict[str, Any]:
+def _components(card: ModelCard, model: OpenedModel, placement: Placement, report: Report) -> dict[str, Any]:
     """Load every component and move it to the device before the next: the host holds one at a time."""
-    with _translated(card, "reading the folder"):
-        stored = _stored(card)
     loaded: dict[str, Any] = {}
     read = 0
     for component in card.components:
         report(_progress(card, component.name, read))
         with _translated(card, f"the component {component.name}"):
-            loaded[component.name] = _load_component(stored[component.name], placement)
+            loaded[component.name] = _load_component(model.components[component.name], placement)
         read += component.size
     report(_progress(card, None, read))
     return loaded
@@ -118,21 +123,13 @@ def _progress(card: ModelCard, component: str | None, read: int) -> LoadProgress
     return LoadProgress(phase=LoadPhase.LOADING, component=component, bytes_read=read, bytes_total=card.size)
 
 
-def _stored(card: ModelCard) -> dict[str, StoredComponent]:
-    """What lies in the model's folder, and in that of its prior, by the names of the card."""
-    found = {component.name: component for component in open_folder(Path(card.path)).components}
-    if card.prior_path is not None:
-        for component in open_folder(Path(card.prior_path)).components:
-            found[f"prior_{component.name}"] = component
-    missing = [component.name for component in card.components if component.name not in found]
-    if missing:
-        raise NotLoadable(card.name, f"its components have changed since it was deployed: no {missing[0]}")
-    return found
-
-
 def _load_component(stored: StoredComponent, placement: Placement) -> Any:
     import torch
 
+    kind = _class_of(stored)
+    if lies_elsewhere(stored):
+        module = assemble(stored, kind, getattr(torch, placement.dtype))
+        return module.eval().to(placement.device)
     arguments: dict[str, Any] = {"local_files_only": True}
     if stored.weights is not None:
         # The file's own dtype, where it is also the one to compute in, is mapped and not copied.
@@ -141,14 +138,16 @@ def _load_component(stored: StoredComponent, placement: Placement) -> Any:
         arguments["use_safetensors"] = not stored.weights.pickled
         if stored.weights.variant is not None:
             arguments["variant"] = stored.weights.variant
-    component = _class_of(stored).from_pretrained(str(stored.folder), **arguments)
+    component = kind.from_pretrained(str(stored.folder), **arguments)
     if isinstance(component, torch.nn.Module):
         component = component.eval().to(placement.device)
     return component
 
 
 def _class_of(stored: StoredComponent) -> Any:
-    """The component's class; ``library`` is diffusers, transformers or a pipeline module of diffusers."""
+    """The component's class; ``library`` is diffusers, transformers, a pipeline module of diffusers, or ours."""
+    if stored.library == own_classes.LIBRARY:
+        return own_classes.find(stored.class_name)
     own = stored.library in ("diffusers", "transformers")
     module = importlib.import_module(stored.library if own else f"diffusers.pipelines.{stored.library}")
     found = getattr(module, stored.class_name, None)
@@ -158,9 +157,8 @@ def _class_of(stored: StoredComponent) -> Any:
 
 
 def _pipelines(
-    card: ModelCard, classes: Mapping[Method, Any], components: dict[str, Any]
+    card: ModelCard, classes: Mapping[Method, Any], components: dict[str, Any], options: dict[str, Any]
 ) -> dict[Method, Any]:
-    options = open_folder(Path(card.path)).options
     if SAFETY_CHECKER not in components:
         options = {**options, "requires_safety_checker": False}
     pipelines: dict[Method, Any] = {}

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import inspect
-import json
-from pathlib import Path
 from typing import Any, Final
 
+from engines import own_classes
 from engines.card import Family, ModelCard
 from engines.schema import Method
 
 _KANDINSKY_2: Final = (Family.KANDINSKY_2_1, Family.KANDINSKY_2_2)
 _BLENDED: Final = (*_KANDINSKY_2, Family.KANDINSKY_3, Family.KANDINSKY_5)
-_INPAINTING_CHANNELS: Final = 9
+
+
+def main_class(card: ModelCard) -> Any | None:
+    """The class of a model's ``__call__``, ours or diffusers'; ``None`` where neither has it."""
+    import diffusers
+
+    name = card.pipeline_class or ""
+    return own_classes.find(name) or getattr(diffusers, name, None)
 
 
 def task_classes(card: ModelCard) -> dict[Method, Any]:
-    """The diffusers classes to serve a model with, by method; ``__call__`` first.
+    """The classes to serve a model with, by method; ``__call__`` first.
 
     A Kandinsky without a class for inpainting inpaints by `engines.blending`, with its main class; a
     Kandinsky 2 with its prior draws variations by `engines.variations`.
@@ -24,11 +30,10 @@ def task_classes(card: ModelCard) -> dict[Method, Any]:
     Source: the mappings of ``AutoPipelineForImage2Image`` and ``AutoPipelineForInpainting``. A
     Kandinsky 2 inpaints only with a UNet that was made for it (nine input channels).
     """
-    import diffusers
     from diffusers.pipelines import auto_pipeline
 
-    name = card.pipeline_class or ""
-    main = getattr(diffusers, name)
+    main = main_class(card)
+    assert main is not None, "only models of a class that was found are given here"
     classes: dict[Method, Any] = {"__call__": main}
     names = auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING
     key = next((key for key, found in names.items() if found is main), "")
@@ -55,10 +60,4 @@ def _variation_class(main: Any) -> Any:
 
 
 def _can_inpaint(card: ModelCard) -> bool:
-    if card.family not in _KANDINSKY_2:
-        return True
-    try:
-        config = json.loads((Path(card.path) / "unet" / "config.json").read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and config.get("in_channels") == _INPAINTING_CHANNELS
+    return card.inpaints or card.family not in _KANDINSKY_2

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Final
 
 from engines.card import ModelCard
 from engines.errors import LoadFailed
 from engines.formats.diffusers_folder import VOCABULARIES, has_vocabulary
+from engines.opening import OpenedModel
 
 _LEAST_SHARE: Final = 0.5
 """The least share of the text encoder's vocabulary that a real tokenizer has."""
 
 
-def check_tokenizers(card: ModelCard, components: dict[str, Any]) -> None:
+def check_tokenizers(card: ModelCard, model: OpenedModel, components: dict[str, Any]) -> None:
     """Refuse a tokenizer without its vocabulary.
 
     transformers 5 makes an empty tokenizer, in silence, of a folder whose vocabulary files are missing.
@@ -24,16 +24,9 @@ def check_tokenizers(card: ModelCard, components: dict[str, Any]) -> None:
     for name, component in components.items():
         if "tokenizer" not in name or component is None:
             continue
-        if not has_vocabulary(_folder(card, name)):
+        if not has_vocabulary(model.components[name].folder):
             raise LoadFailed(card.name, f"{name}/ has no vocabulary; it needs {', or '.join(VOCABULARIES)}")
         _check_length(card, name, component, components.get(name.replace("tokenizer", "text_encoder")))
-
-
-def _folder(card: ModelCard, name: str) -> Path:
-    own = Path(card.path) / name
-    if own.is_dir() or card.prior_path is None:
-        return own
-    return Path(card.prior_path) / name.removeprefix("prior_")
 
 
 def _check_length(card: ModelCard, name: str, tokenizer: Any, encoder: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,11 +37,34 @@ def head(path: Path, count: int) -> bytes:
 def _impostor(start: bytes) -> str | None:
     if not start:
         return "is empty"
+    if not start.strip(b"\0"):
+        return "holds nothing but zeros: its download was never finished"
     if start.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page, not the file itself: download it again"
-    return None
+    other = next((what for place, magic, what in _MAGICS if start[place:].startswith(magic)), None)
+    return None if other is None else f"is {other}"
+
+
+# Place, first bytes, what it is: what people have saved under a checkpoint's name, or mistaken for one.
+_MAGICS: Final = (
+    (0, b"GGUF", "a GGUF file, which other programs run: give the model's safetensors files"),
+    (0, b"\x1f\x8b", "compressed with gzip: unpack it first"),
+    (0, b"\xfd7zXZ", "compressed with xz: unpack it first"),
+    (0, b"\x28\xb5\x2f\xfd", "compressed with zstd: unpack it first"),
+    (0, b"BZh", "compressed with bzip2: unpack it first"),
+    (0, b"7z\xbc\xaf", "a 7z archive: unpack it first"),
+    (0, b"Rar!", "a RAR archive: unpack it first"),
+    (257, b"ustar", "a tar archive, which is never opened: unpack it and give the folder"),
+    (0, b"\x89HDF", "an HDF5 file, which Keras writes: give PyTorch's weights"),
+    (0, b"\x93NUMPY", "a NumPy array, not a checkpoint"),
+    (0, b"\x89PNG", "a PNG picture, not a checkpoint"),
+    (0, b"\xff\xd8\xff", "a JPEG picture, not a checkpoint"),
+    (0, b"%PDF", "a PDF document, not a checkpoint"),
+    (0, b"#!", "a script, which is never run"),
+    (0, b"\x7fELF", "a program, which is never run"),
+)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -65,3 +90,11 @@ def parse_object(data: bytes, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise NotLoadable(where, f"{where} does not hold a JSON object")
     return value
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """A word for the names and contents of files, for a folder that is named after what it holds."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
+    return digest.hexdigest()[:32]

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
+from engines import own_classes
 from engines.card import Component
 from engines.errors import NotLoadable
 from engines.formats import content, weights
 
 INDEX: Final = "model_index.json"
+LIBRARIES: Final = ("diffusers", "transformers")
+OWN_LIBRARY: Final = own_classes.LIBRARY
+INPAINTING_CHANNELS: Final = 9
+"""Of the first layer of a denoiser that was made to inpaint: latents, the picture's latents, the mask."""
+NOTHING: Final[Mapping[str, Path]] = MappingProxyType({})
+_NAME: Final = re.compile(r"[A-Za-z]\w*")
+_WITHOUT_WEIGHTS: Final = ("Scheduler", "Tokenizer", "Processor", "Extractor")
 _WEIGHT_FILE: Final = re.compile(
     r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(?P<variant>\w+))?(?P<kind>\.safetensors|\.bin)"
     r"(?P<index>\.index(?:\.(?P<sharded_variant>\w+))?\.json)?"
@@ -24,11 +34,15 @@ VOCABULARIES: Final = ("tokenizer.json", "vocab.txt", "spiece.model", "vocab.jso
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """The weight files of one component; ``variant`` is the word in their names ("fp16")."""
+    """The weight files of one component; ``variant`` is the word in their names ("fp16").
+
+    With a ``prefix`` the files hold other components, too, and this one's tensors have names that begin so.
+    """
 
     files: tuple[Path, ...]
     variant: str | None
     pickled: bool
+    prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,16 @@ def class_of(path: Path) -> str:
     Raises:
         NotLoadable: the index is damaged, or names a class of its own code.
     """
-    name = content.read_object(path / INDEX).get("_class_name")
+    return class_in(content.read_object(path / INDEX))
+
+
+def class_in(index: Mapping[str, Any]) -> str:
+    """The pipeline class that an index names.
+
+    Raises:
+        NotLoadable: it names none, or a class of its own code.
+    """
+    name = index.get("_class_name")
     if isinstance(name, list):
         raise NotLoadable(INDEX, f"{INDEX} asks for its own pipeline code, which is never executed")
     if not isinstance(name, str) or not name:
@@ -86,43 +109,116 @@ def class_of(path: Path) -> str:
     return name
 
 
-def open_folder(path: Path) -> StoredPipeline:
-    """Read a folder's index and find every file that it needs.
+def listed(index: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The components of an index: name, library and class of each.
 
     Raises:
-        NotLoadable: the index is damaged, a component is missing, or it needs code of its own.
+        NotLoadable: an entry is no component's, or its class would be code that comes with the model.
     """
-    class_name = class_of(path)
-    index = content.read_object(path / INDEX)
-    components, options = [], {}
     for name, value in index.items():
-        if name.startswith("_"):
+        if name.startswith("_") or not isinstance(value, list) or value == [None, None]:
             continue
-        if not isinstance(value, list):
-            options[name] = value
-        elif value != [None, None]:
-            components.append(_component(path, name, value))
+        if len(value) != 2 or not all(isinstance(word, str) for word in value):
+            raise NotLoadable(INDEX, f"{INDEX}: {name} is not a pair of library and class")
+        library, class_name = value
+        if not _NAME.fullmatch(name):
+            raise NotLoadable(INDEX, f"{INDEX}: {name!r} cannot be a component's name")
+        require_known(name, library, class_name)
+        yield name, library, class_name
+
+
+def options_in(index: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the pipeline's other arguments."""
+    return {
+        name: value
+        for name, value in index.items()
+        if not name.startswith("_") and not isinstance(value, list)
+    }
+
+
+def has_weights(class_name: str) -> bool:
+    """Whether components of a class have weights, as far as its name tells."""
+    return not any(word in class_name for word in _WITHOUT_WEIGHTS)
+
+
+def traits(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What a card says of a pipeline besides its components, from their configurations by name."""
+    channels = (configs.get(name, {}).get("out_channels") for name in ("vae", "movq"))
+    return {
+        "inpaints": configs.get("unet", {}).get("in_channels") == INPAINTING_CHANNELS,
+        "image_channels": next((found for found in channels if isinstance(found, int)), 3),
+    }
+
+
+def open_folder(path: Path, replaced: Mapping[str, Path] = NOTHING) -> StoredPipeline:
+    """Read a folder's index and find every file that it needs; ``replaced`` are other components' folders.
+
+    Raises:
+        NotLoadable: the index is damaged, a component is missing or lies elsewhere, or it needs code of
+            its own.
+    """
+    index = content.read_object(path / INDEX)
+    class_name = class_in(index)
+    components = [
+        _component(path, name, library, class_name, replaced.get(name))
+        for name, library, class_name in listed(index)
+    ]
     if not components:
         raise NotLoadable(INDEX, f"{INDEX} lists no components")
-    return StoredPipeline(path, class_name, tuple(components), options)
+    unknown = sorted(set(replaced) - {component.name for component in components})
+    if unknown:
+        names = ", ".join(component.name for component in components)
+        raise NotLoadable(INDEX, f"--component {unknown[0]}: this model has no such part; it has {names}")
+    return StoredPipeline(path, class_name, tuple(components), options_in(index))
 
 
-def _component(path: Path, name: str, value: list[Any]) -> StoredComponent:
-    if len(value) != 2 or not all(isinstance(word, str) for word in value):
-        raise NotLoadable(INDEX, f"{INDEX}: {name} is not a pair of library and class")
-    library, class_name = value
-    if not (library in ("diffusers", "transformers") or library in _pipeline_modules()):
+def _component(
+    path: Path, name: str, library: str, class_name: str, replacement: Path | None
+) -> StoredComponent:
+    folder = replacement or path / name
+    if not folder.is_dir():
+        reason = f"the component {name} ({class_name}) is missing: there is no folder {folder.name}/"
+        raise NotLoadable(INDEX, reason)
+    _require_inside(folder if replacement else path, folder)
+    return StoredComponent(name, library, class_name, folder, weights_of(name, class_name, folder))
+
+
+def _require_inside(root: Path, folder: Path) -> None:
+    """See that no link leads out of a model's folder: what lies there is not the model's.
+
+    In a hub's cache files are links to the blobs of their repository.
+    """
+    bound = root.resolve()
+    if bound.parent.name == "snapshots" and bound.parent.parent.name.startswith("models--"):
+        bound = bound.parent.parent
+    for file in (folder, *folder.iterdir()):
+        if not file.resolve().is_relative_to(bound):
+            shown = file.relative_to(root).as_posix() if file != root else root.name
+            reason = (
+                f"{shown} is a link that leads out of the model's folder: put the file itself there, or name the "
+                f"component's folder with --component {folder.name}=PATH"
+            )
+            raise NotLoadable(INDEX, reason)
+
+
+def require_known(name: str, library: str, class_name: str) -> None:
+    """See that a component's class is one of diffusers' or transformers'.
+
+    Raises:
+        NotLoadable: it would be code that comes with the model.
+    """
+    own = library == OWN_LIBRARY and class_name in own_classes.NAMES
+    if not (own or library in LIBRARIES or library in _pipeline_modules()):
         reason = f"{INDEX}: {name} is a {class_name} of {library!r}: a model's own code is never executed"
         raise NotLoadable(INDEX, reason)
-    folder = path / name
-    if Path(name).name != name or not folder.is_dir():
-        raise NotLoadable(
-            INDEX, f"the component {name} ({class_name}) is missing: there is no folder {name}/"
-        )
-    return StoredComponent(name, library, class_name, folder, _weights_of(name, class_name, folder))
 
 
-def _weights_of(name: str, class_name: str, folder: Path) -> StoredWeights | None:
+def weights_of(name: str, class_name: str, folder: Path) -> StoredWeights | None:
+    """The weights of a component, which are ``None`` where its class has none.
+
+    Raises:
+        NotLoadable: a file that the component needs is missing or damaged.
+    """
     if class_name.endswith("Scheduler"):
         content.read_object(folder / "scheduler_config.json")
         return None
@@ -137,7 +233,7 @@ def _weights_of(name: str, class_name: str, folder: Path) -> StoredWeights | Non
         content.read_object(folder / "config.json")
     except NotLoadable as error:
         raise NotLoadable(name, f"the component {name}: {error.reason}") from error
-    found = _find_weights(folder)
+    found = weights_in(folder)
     if found is None:
         raise NotLoadable(name, f"the component {name} ({class_name}) has no weight file in {name}/")
     return found
@@ -151,7 +247,7 @@ def has_vocabulary(folder: Path) -> bool:
     return any(file.stat().st_size for pattern in single for file in folder.glob(pattern))
 
 
-def _find_weights(folder: Path) -> StoredWeights | None:
+def weights_in(folder: Path) -> StoredWeights | None:
     """Safetensors before pickles, the plain names before those of a variant, one file before shards."""
     found = []
     for file in folder.iterdir():

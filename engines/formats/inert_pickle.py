@@ -13,7 +13,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final
 
-from engines.formats.tensor import WIDTHS, Tensor
+from engines.formats.tensor import WIDTHS, Place, Tensor
 
 
 class Opaque(Enum):
@@ -36,9 +36,10 @@ class _Global:
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """A tensor's bytes, of which only the element type is known."""
+    """A tensor's bytes, of which only the element type and the name are known."""
 
     dtype: str
+    key: str
 
 
 class _Mark:
@@ -184,7 +185,7 @@ class InertMachine:
         reference = self._stack.pop()
         kind = reference[1] if isinstance(reference, tuple) and len(reference) > 1 else None
         dtype = _STORAGES.get(kind.name) if isinstance(kind, _Global) else None
-        self._stack.append(_Storage(dtype) if dtype else OPAQUE)
+        self._stack.append(_Storage(dtype, str(reference[2])) if dtype and len(reference) > 2 else OPAQUE)
 
     def _call(self) -> None:
         arguments, function = self._stack.pop(), self._stack.pop()
@@ -202,13 +203,20 @@ class InertMachine:
 
 def _tensor(arguments: tuple[Any, ...]) -> object:
     """``_rebuild_tensor*(storage, offset, shape, stride, ...)``; version 3 adds the type at the end."""
-    if len(arguments) < 3 or not isinstance(arguments[0], _Storage):
+    if len(arguments) < 4 or not isinstance(arguments[0], _Storage):
         return OPAQUE
-    shape = arguments[2]
-    if not isinstance(shape, tuple) or not all(isinstance(edge, int) and edge < _LONGEST for edge in shape):
+    storage, offset, shape, stride = arguments[:4]
+    if not (_are_lengths(shape) and _are_lengths(stride) and _are_lengths((offset,))):
         return OPAQUE
     stated = next((value.name for value in arguments[4:] if isinstance(value, _Global)), None)
-    return Tensor(stated if stated and stated in WIDTHS else arguments[0].dtype, shape)
+    dtype = stated if stated and stated in WIDTHS else storage.dtype
+    return Tensor(dtype, shape, Place(storage.key, storage.dtype, offset, stride))
+
+
+def _are_lengths(values: object) -> bool:
+    return isinstance(values, tuple) and all(
+        isinstance(edge, int) and 0 <= edge < _LONGEST for edge in values
+    )
 
 
 def _first(arguments: tuple[Any, ...]) -> object:

@@ -51,6 +51,8 @@ def read(path: Path) -> object:
 def _read_zip(path: Path) -> object:
     with zipfile.ZipFile(path) as archive:
         programs = [entry for entry in archive.infolist() if entry.filename.endswith("/data.pkl")]
+        if any(entry.filename.endswith("/constants.pkl") for entry in archive.infolist()):
+            raise NotLoadable(path.name, f"{path.name} is a TorchScript program, which is never run")
         if len(programs) != 1:
             raise NotLoadable(path.name, f"{path.name} is a zip archive, but not a PyTorch checkpoint")
         if programs[0].file_size > _LONGEST_PROGRAM:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -34,13 +36,21 @@ _DTYPES: Final = MappingProxyType(
 )
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a header says: the tensors, and the words that its author put beside them."""
+
+    tensors: dict[str, Tensor]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
 def recognises(start: bytes) -> bool:
     """Whether a file that starts so is a safetensors file."""
     return len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LARGEST_HEADER
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """List the tensors of a safetensors file.
+def read(path: Path) -> Header:
+    """Read the header of a safetensors file, and check that the file is as long as it says.
 
     Raises:
         NotLoadable: the file is damaged or shorter than its header says.
@@ -51,13 +61,13 @@ def read(path: Path) -> dict[str, Tensor]:
         if length > there - 8:
             raise NotLoadable(path.name, f"{path.name} is truncated within its header")
         header = parse_object(file.read(length), f"the header of {path.name}")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None)
     entries = [_entry(path.name, name, entry) for name, entry in header.items()]
     expected = 8 + length + max((end for _, _, end in entries), default=0)
     if there < expected:
         reason = f"{path.name} is truncated: it holds {there} of {expected} bytes; download it again"
         raise NotLoadable(path.name, reason)
-    return {name: tensor for name, tensor, _ in entries}
+    return Header({name: tensor for name, tensor, _ in entries}, _metadata(path.name, metadata))
 
 
 def _entry(file: str, name: str, entry: Any) -> tuple[str, Tensor, int]:
@@ -65,6 +75,23 @@ def _entry(file: str, name: str, entry: Any) -> tuple[str, Tensor, int]:
     try:
         shape = tuple(int(edge) for edge in entry["shape"])
         dtype = str(entry["dtype"])
-        return name, Tensor(_DTYPES.get(dtype, dtype.lower()), shape), int(entry["data_offsets"][1])
+        tensor = Tensor(_DTYPES.get(dtype, dtype.lower()), shape)
+        begin, end = (int(offset) for offset in entry["data_offsets"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise NotLoadable(file, f"the header of {file} is damaged at {name!r}") from error
+    if not 0 <= begin <= end or min(shape, default=0) < 0:
+        raise NotLoadable(file, f"the header of {file} is damaged at {name!r}: its place cannot be")
+    if dtype in _DTYPES and tensor.size != end - begin:
+        reason = (
+            f"the header of {file} is damaged at {name!r}: {end - begin} bytes for a tensor of {tensor.size}"
+        )
+        raise NotLoadable(file, reason)
+    return name, tensor, end
+
+
+def _metadata(file: str, value: Any) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(word, str) for word in value.values()):
+        raise NotLoadable(file, f"the header of {file} is damaged at '__metadata__'")
+    return value

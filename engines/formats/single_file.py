@@ -1,189 +1,168 @@
-"""What a lone weight file is, told by the names and shapes of its tensors.
-
-No single file holds all that text to image needs, save Stable Diffusion's: of Kandinsky 3 the text
-encoder alone is three quarters of the weights, and it is never in the file.
-"""
+"""What a lone weight file is, told by the names and shapes of its tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Final
 
-from engines.card import CheckpointFormat, Family, Part
+from engines.card import Family, Part
 from engines.formats.tensor import Tensor
 from engines.formats.weights import Weights
 
 _PREFIXES: Final = ("model.diffusion_model.", "diffusion_model.", "module.", "unet.")
 
 
+class Kind(Enum):
+    """What can be made of a file."""
+
+    ORIGINAL = auto()
+    """The main part of a model as first released: loadable, given its companions."""
+    COMPANION = auto()
+    """Another part of such a model."""
+    COMPONENT = auto()
+    """One component of a diffusers folder, out of its place."""
+    CHECKPOINT = auto()
+    """A model of which ``from_single_file`` of diffusers makes a pipeline."""
+    ADDITION = auto()
+    """Something that changes a model and is none."""
+
+
 @dataclass(frozen=True)
 class SingleFile:
-    """What a file holds. ``family`` is ``None`` where several share the same tensors.
+    """What a file holds. ``family`` is ``None`` where several share the same tensors."""
 
-    ``missing`` are the parts that text to image needs beside it.
-    """
-
+    kind: Kind
     family: Family | None
     part: Part
     component: str
     class_name: str
     what: str
-    missing: tuple[str, ...]
 
 
-_REST_OF_3: Final = ("the T5 text encoder", "the tokenizer", "the MoVQ decoder", "the scheduler")
-_REST_OF_2: Final = ("the prior", "the text encoder", "the tokenizer", "the MoVQ decoder", "the scheduler")
-_DECODER_OF_2: Final = ("the decoder's UNet", "the MoVQ decoder", "the scheduler")
-_REST_OF_5: Final = ("the Qwen2.5-VL and CLIP text encoders", "their tokenizers", "the VAE", "the scheduler")
-_PIPELINE: Final = ("the rest of the pipeline",)
-_TOKENIZERS: Final = ("the tokenizer", "the scheduler's settings")
+def _original(family: Family, part: Part, component: str, class_name: str, what: str) -> SingleFile:
+    return SingleFile(Kind.ORIGINAL, family, part, component, class_name, f"{what} as first released")
+
+
+def _companion(family: Family, component: str, class_name: str, what: str) -> SingleFile:
+    part = Part.PRIOR if component == "prior" else Part.COMPONENT
+    return SingleFile(Kind.COMPANION, family, part, component, class_name, f"{what} as first released")
+
+
+def _component(family: Family | None, part: Part, component: str, class_name: str, what: str) -> SingleFile:
+    return SingleFile(Kind.COMPONENT, family, part, component, class_name, f"{what} as diffusers stores it")
+
+
+def _checkpoint(class_name: str, what: str) -> SingleFile:
+    return SingleFile(Kind.CHECKPOINT, Family.DIFFUSERS, Part.WHOLE, "pipeline", class_name, what)
+
+
+_UNET: Final = "UNet2DConditionModel"
+_PRIOR: Final = "PriorTransformer"
 
 # The first rule all of whose keys are there decides; keys that lie deeper in the network come first.
 _RULES: Final[tuple[tuple[tuple[str, ...], SingleFile], ...]] = (
     (
         ("feature_pooling.attention.to_query.weight", "down_samples.0.resnet_attn_blocks.0.0."),
-        SingleFile(
-            Family.KANDINSKY_3,
-            Part.COMPONENT,
-            "unet",
-            "Kandinsky3UNet",
-            "the UNet of Kandinsky 3 as first released",
-            (*_REST_OF_3, "the text projection (projection.pt)"),
-        ),
+        _original(Family.KANDINSKY_3, Part.COMPONENT, "unet", "Kandinsky3UNet", "the UNet of Kandinsky 3"),
     ),
     (
         ("add_time_condition.attention.to_q.weight", "encoder_hid_proj.projection_linear.weight"),
-        SingleFile(
-            Family.KANDINSKY_3,
-            Part.COMPONENT,
-            "unet",
-            "Kandinsky3UNet",
-            "the UNet of Kandinsky 3",
-            _REST_OF_3,
-        ),
+        _component(Family.KANDINSKY_3, Part.COMPONENT, "unet", "Kandinsky3UNet", "the UNet of Kandinsky 3"),
     ),
     (
         (
             "visual_transformer_blocks.0.visual_modulation.out_layer.weight",
             "text_transformer_blocks.0.text_modulation.out_layer.weight",
         ),
-        SingleFile(
+        _original(
             Family.KANDINSKY_5,
             Part.COMPONENT,
             "transformer",
             "Kandinsky5Transformer3DModel",
             "the transformer of Kandinsky 5",
-            _REST_OF_5,
         ),
     ),
     (
         ("clip_to_seq.weight", "to_model_dim_n.weight", "input_blocks.0.0.weight"),
-        SingleFile(
-            Family.KANDINSKY_2_1,
-            Part.DECODER,
-            "unet",
-            "UNet2DConditionModel",
-            "the decoder's UNet of Kandinsky 2.1 as first released",
-            _REST_OF_2,
-        ),
+        _original(Family.KANDINSKY_2_1, Part.DECODER, "unet", _UNET, "the decoder's UNet of Kandinsky 2.1"),
     ),
     (
         ("model.clip_img_proj.weight", "model.prd_emb", "model.text_enc_proj.weight"),
-        SingleFile(
-            Family.KANDINSKY_2_1,
-            Part.PRIOR,
-            "prior",
-            "PriorTransformer",
-            "the prior of Kandinsky 2.1 as first released",
-            _DECODER_OF_2,
-        ),
+        _companion(Family.KANDINSKY_2_1, "prior", _PRIOR, "the prior of Kandinsky 2.1"),
     ),
     (
         ("prd_embedding", "embedding_proj.weight", "proj_to_clip_embeddings.weight"),
-        SingleFile(None, Part.PRIOR, "prior", "PriorTransformer", "the prior of Kandinsky 2", _DECODER_OF_2),
+        _component(None, Part.PRIOR, "prior", _PRIOR, "the prior of Kandinsky 2"),
     ),
     (
         ("encoder_hid_proj.image_embeds.weight", "add_embedding.text_proj.weight"),
-        SingleFile(
-            Family.KANDINSKY_2_1,
-            Part.DECODER,
-            "unet",
-            "UNet2DConditionModel",
-            "the decoder's UNet of Kandinsky 2.1",
-            _REST_OF_2,
-        ),
+        _component(Family.KANDINSKY_2_1, Part.DECODER, "unet", _UNET, "the decoder's UNet of Kandinsky 2.1"),
     ),
     (
         ("encoder_hid_proj.image_embeds.weight",),
-        SingleFile(
-            Family.KANDINSKY_2_2,
-            Part.DECODER,
-            "unet",
-            "UNet2DConditionModel",
-            "the decoder's UNet of Kandinsky 2.2",
-            _REST_OF_2,
-        ),
+        _component(Family.KANDINSKY_2_2, Part.DECODER, "unet", _UNET, "the decoder's UNet of Kandinsky 2.2"),
     ),
     (
         ("encoder.mid.block_1.norm1.norm_layer.weight", "decoder.mid.block_1.norm1.conv_y.weight"),
-        SingleFile(
-            Family.KANDINSKY_3,
-            Part.COMPONENT,
-            "movq",
-            "VQModel",
-            "the MoVQ decoder of Kandinsky 3 as first released",
-            _PIPELINE,
-        ),
+        _companion(Family.KANDINSKY_3, "movq", "VQModel", "the MoVQ of Kandinsky 3"),
     ),
     (
         ("decoder.mid.block_1.norm1.conv_y.weight", "quantize.embedding.weight"),
-        SingleFile(
-            Family.KANDINSKY_2_1,
-            Part.COMPONENT,
-            "movq",
-            "VQModel",
-            "the MoVQ decoder of Kandinsky 2.1 as first released",
-            _PIPELINE,
-        ),
+        _companion(Family.KANDINSKY_2_1, "movq", "VQModel", "the MoVQ of Kandinsky 2.1"),
     ),
     (
         ("decoder.mid_block.resnets.0.norm1.conv_y.weight", "quantize.embedding.weight"),
-        SingleFile(None, Part.COMPONENT, "movq", "VQModel", "a MoVQ decoder of Kandinsky", _PIPELINE),
+        _component(None, Part.COMPONENT, "movq", "VQModel", "a MoVQ of Kandinsky"),
     ),
     (
         ("conditioner.embedders.1.model.ln_final.weight", "first_stage_model.decoder.conv_in.weight"),
-        SingleFile(
-            Family.DIFFUSERS,
-            Part.WHOLE,
-            "pipeline",
-            "StableDiffusionXLPipeline",
-            "Stable Diffusion XL",
-            _TOKENIZERS,
-        ),
+        _checkpoint("StableDiffusionXLPipeline", "Stable Diffusion XL"),
     ),
     (
         ("cond_stage_model.", "first_stage_model.decoder.conv_in.weight"),
-        SingleFile(
-            Family.DIFFUSERS,
-            Part.WHOLE,
-            "pipeline",
-            "StableDiffusionPipeline",
-            "Stable Diffusion",
-            _TOKENIZERS,
-        ),
+        _checkpoint("StableDiffusionPipeline", "Stable Diffusion"),
+    ),
+    (
+        ("joint_blocks.0.context_block.attn.qkv.weight", "joint_blocks.0.x_block.attn.qkv.weight"),
+        _checkpoint("StableDiffusion3Pipeline", "Stable Diffusion 3"),
     ),
     (
         ("double_blocks.0.img_attn.qkv.weight", "single_blocks.0.linear1.weight"),
-        SingleFile(
-            Family.DIFFUSERS,
-            Part.COMPONENT,
-            "transformer",
-            "FluxTransformer2DModel",
-            "the transformer of Flux",
-            ("the text encoders", "the tokenizers", "the VAE", "the scheduler"),
-        ),
+        _checkpoint("FluxPipeline", "Flux"),
     ),
+)
+
+# Too common as a part of other files' keys: these must be all there are.
+_PROJECTION_KEYS: Final = frozenset({"0.weight", "1.weight", "1.bias"})
+_PROJECTION: Final = _companion(
+    Family.KANDINSKY_3, "projection", "Sequential", "the text projection of Kandinsky 3"
+)
+_STATS_KEYS: Final = frozenset({"0", "1"})
+_STATS: Final = _companion(
+    Family.KANDINSKY_2_1,
+    "clip_stats",
+    "tuple",
+    "the mean and deviation of CLIP's embeddings of Kandinsky 2.1",
+)
+
+# What people save beside their models, told by a piece of a key's name.
+_ADDITIONS: Final = (
+    (("lora_", ".lora.", "lora_A", "lora_B"), "a LoRA, which changes a model and is none"),
+    (("hada_w1_a", "lokr_w"), "a LyCORIS, which changes a model and is none"),
+    (("string_to_param", "emb_params"), "a textual inversion, which adds a word to a model and is none"),
+    (("control_model.", "controlnet_cond_embedding.", "controlnet_blocks."), "a ControlNet, not a model"),
+    (("ip_adapter.", "image_proj."), "an IP-Adapter, not a model"),
+    (("motion_modules.",), "a motion module, not a model"),
+    (("text_model.encoder.layers.0.",), "a CLIP encoder alone, one part of a model"),
+    (("visual.transformer.resblocks.0.",), "a CLIP as OpenAI released it, one part of a model"),
+    (("encoder.block.0.layer.0.SelfAttention.",), "a T5 text encoder alone, one part of a model"),
+    (
+        ("decoder.mid.attn_1.q.", "decoder.mid_block.attentions.0."),
+        "an autoencoder alone, one part of a model",
+    ),
+    (("transformer_blocks.0.", "down_blocks.0."), "a denoiser as diffusers stores it, one part of a model"),
 )
 
 # The size of the CLIP image embedding tells the two apart: ViT-L in 2.1, ViT-bigG in 2.2.
@@ -192,41 +171,52 @@ _PRIORS: Final = {768: Family.KANDINSKY_2_1, 1280: Family.KANDINSKY_2_2}
 
 def recognise(weights: Weights) -> SingleFile | None:
     """Tell what a file is, or ``None`` where no rule fits. A key ending in a dot is a prefix."""
-    tensors = _stripped(weights.tensors)
+    tensors = bare(weights.tensors)
     for keys, found in _RULES:
         if all(_has(tensors, key) for key in keys):
             return _with_family(found, tensors)
+    for only, found in ((_PROJECTION_KEYS, _PROJECTION), (_STATS_KEYS, _STATS)):
+        if only == set(tensors):
+            return found
+    names = (*tensors, *weights.beside)
+    for pieces, what in _ADDITIONS:
+        if any(piece in name for name in names for piece in pieces):
+            return SingleFile(Kind.ADDITION, None, Part.COMPONENT, "addition", "", what)
     return None
 
 
-def reason(found: SingleFile, file_format: CheckpointFormat) -> str:
-    """Why such a file is not loaded, what it lacks, and what to give instead."""
-    return (
-        f"this single {file_format.value} holds {found.what} and needs "
-        f"{', '.join(found.missing)}; give a diffusers folder (one with model_index.json) instead"
-    )
-
-
-def _has(tensors: Mapping[str, Tensor], key: str) -> bool:
-    return any(name.startswith(key) for name in tensors) if key.endswith(".") else key in tensors
-
-
-def _stripped(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Without the prefix that a trainer's wrapper gave to most names.
+def prefix_of(names: Mapping[str, object]) -> str:
+    """The prefix that a trainer's wrapper gave to most names.
 
     A whole Stable Diffusion keeps its own: its other parts lie beside the UNet.
     """
-    if any(name.startswith("first_stage_model.") for name in tensors):
-        return tensors
-    for prefix in _PREFIXES:
-        if sum(name.startswith(prefix) for name in tensors) > len(tensors) / 2:
-            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
+    if any(name.startswith("first_stage_model.") for name in names):
+        return ""
+    most = len(names) / 2
+    return next((each for each in _PREFIXES if sum(name.startswith(each) for name in names) > most), "")
+
+
+def bare(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors by their names without such a prefix."""
+    prefix = prefix_of(tensors)
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()} if prefix else tensors
+
+
+def input_channels(weights: Weights) -> int | None:
+    """Of the first layer of a Kandinsky's denoiser: nine where it was made to inpaint."""
+    tensors = bare(weights.tensors)
+    first = (tensors.get(name) for name in ("in_layer.weight", "input_blocks.0.0.weight", "conv_in.weight"))
+    return next((tensor.shape[1] for tensor in first if tensor is not None and len(tensor.shape) == 4), None)
+
+
+def _has(tensors: Mapping[str, Tensor], key: str) -> bool:
+    if key.endswith("."):
+        return any(name.startswith(key) for name in tensors)
+    return key in tensors or _PREFIXES[0] + key in tensors
 
 
 def _with_family(found: SingleFile, tensors: Mapping[str, Tensor]) -> SingleFile:
     mean = tensors.get("clip_mean")
     if found.family is not None or found.component != "prior" or mean is None or not mean.shape:
         return found
-    family = _PRIORS.get(mean.shape[-1])
-    return SingleFile(family, found.part, found.component, found.class_name, found.what, found.missing)
+    return replace(found, family=_PRIORS.get(mean.shape[-1]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -32,11 +32,22 @@ WIDTHS: Final = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a PyTorch checkpoint keeps a tensor: ``offset`` and ``stride`` count the storage's elements."""
+
+    storage: str
+    storage_dtype: str
+    offset: int
+    stride: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """Shape and element type (torch's name)."""
 
     dtype: str
     shape: tuple[int, ...]
+    place: Place | None = field(default=None, compare=False, repr=False)
 
     @property
     def size(self) -> int:

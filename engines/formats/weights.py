@@ -13,17 +13,23 @@ from engines.errors import NotLoadable
 from engines.formats import content, pickle_metadata, safetensors_header
 from engines.formats.tensor import Tensor
 
-SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".th", ".bin")
 _WRAPPERS: Final = ("state_dict", "unet", "model", "module", "params_ema", "ema")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a weight file holds. ``size`` is the bytes of its tensors; ``wrapper`` the key they lay under."""
+    """What a weight file holds. ``size`` is the bytes of its tensors; ``wrapper`` the key they lay under.
+
+    ``beside`` are the keys that lay beside the tensors, which tell what a trainer's file is;
+    ``metadata`` is what a safetensors file's author wrote into its header.
+    """
 
     format: CheckpointFormat
     tensors: Mapping[str, Tensor] = field(repr=False)
     wrapper: str | None = None
+    beside: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def size(self) -> int:
@@ -52,18 +58,25 @@ def read(path: Path) -> Weights:
     """
     start = content.head(path, 16)
     if safetensors_header.recognises(start):
-        return Weights(CheckpointFormat.SAFETENSORS_FILE, safetensors_header.read(path))
+        header = safetensors_header.read(path)
+        return Weights(CheckpointFormat.SAFETENSORS_FILE, header.tensors, metadata=header.metadata)
     if pickle_metadata.recognises(start):
         tree = pickle_metadata.read(path)
         wrapper, tensors = _unwrap(tree)
         if not tensors:
             raise NotLoadable(path.name, f"{path.name} holds no tensors")
-        return Weights(CheckpointFormat.PICKLE_FILE, tensors, wrapper)
+        beside = tuple(key for key in tree if isinstance(key, str)) if isinstance(tree, dict) else ()
+        return Weights(CheckpointFormat.PICKLE_FILE, tensors, wrapper, beside if wrapper else ())
     raise NotLoadable(path.name, f"{path.name} is neither a safetensors file nor a PyTorch checkpoint")
 
 
 def _unwrap(tree: object) -> tuple[str | None, dict[str, Tensor]]:
-    """Trainers put the tensors beside their own state, under one of a few keys."""
+    """Trainers put the tensors beside their own state, under one of a few keys.
+
+    The tensors of a bare list are named by their places: "0", "1".
+    """
+    if isinstance(tree, list | tuple):
+        return None, _tensors({str(place): value for place, value in enumerate(tree)})
     if not isinstance(tree, dict):
         return None, {}
     for wrapper in _WRAPPERS:

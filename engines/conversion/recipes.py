@@ -1,0 +1,96 @@
+"""What a release's files are converted to: for each family, the components and the samplers' settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import torch
+from pydantic import JsonValue
+
+from engines.card import Family, ModelCard
+from engines.conversion import kandinsky2, kandinsky2_text, kandinsky3, kandinsky5, movq
+from engines.conversion.component import ConvertedComponent
+from engines.conversion.reading import open_tensors
+from engines.errors import NotLoadable
+from engines.formats.diffusers_folder import weights_in
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The parts of a model by their roles."""
+
+    card: ModelCard
+
+    def open(self, role: str) -> dict[str, torch.Tensor]:
+        """The tensors of a part, mapped."""
+        place = self.path(role)
+        if place.is_file():
+            return open_tensors(place)
+        stored = weights_in(place)
+        if stored is None:
+            raise NotLoadable(self.card.name, f"{place.name}/ has no weight file any more")
+        return {name: tensor for file in stored.files for name, tensor in open_tensors(file).items()}
+
+    def path(self, role: str) -> Path:
+        """Where a part lies."""
+        place = self.card.source(role)
+        assert place is not None, "a described card has a source for every role of its layout"
+        return place
+
+
+Convert = Callable[[Sources], ConvertedComponent]
+
+
+def _prior(sources: Sources) -> ConvertedComponent:
+    stats = sources.open("clip_stats")
+    return kandinsky2.prior(sources.open("prior"), stats["0"], stats["1"])
+
+
+_COMPONENTS: Final[Mapping[Family, Mapping[str, Convert]]] = MappingProxyType(
+    {
+        Family.KANDINSKY_2_1: {
+            "text_encoder": lambda sources: kandinsky2_text.text_encoder(sources.open("text_encoder")),
+            "unet": lambda sources: kandinsky2.unet(sources.open("unet")),
+            "movq": lambda sources: movq.movq(sources.open("movq")),
+            "prior_prior": _prior,
+        },
+        Family.KANDINSKY_3: {
+            "unet": lambda sources: kandinsky3.unet(sources.open("unet"), sources.open("projection")),
+            "movq": lambda sources: movq.movq(sources.open("movq")),
+        },
+        Family.KANDINSKY_5: {
+            "transformer": lambda sources: kandinsky5.transformer(sources.open("transformer")),
+        },
+    }
+)
+
+_NATIVE_NAMES: Final = (Family.KANDINSKY_5,)
+"""Whose weights have diffusers' names: a safetensors file of them is used where it lies."""
+
+
+def components_of(card: ModelCard) -> Mapping[str, Convert]:
+    """The components that are converted, by name, each with what makes it."""
+    return _COMPONENTS[card.family]
+
+
+def in_place(card: ModelCard, name: str) -> Path | None:
+    """The file whose weights a component uses as they lie, where its conversion is a configuration alone."""
+    if card.family not in _NATIVE_NAMES or name != "transformer":
+        return None
+    path = card.source(name)
+    return path if path is not None and path.suffix == ".safetensors" else None
+
+
+def schedulers_of(card: ModelCard) -> dict[str, dict[str, JsonValue]]:
+    """The samplers' configurations, by component."""
+    if card.family is Family.KANDINSKY_3:
+        if card.variant == "flash":
+            return {"scheduler": {}}
+        return {"scheduler": kandinsky3.scheduler(card.variant)}
+    if card.family is Family.KANDINSKY_5:
+        return {"scheduler": dict(kandinsky5.SCHEDULER)}
+    return {"scheduler": dict(kandinsky2.SCHEDULER), "prior_scheduler": dict(kandinsky2.PRIOR_SCHEDULER)}
