@@ -83,11 +83,11 @@ def find_models(root: Path | str) -> list[ModelCard]:
     cards: list[ModelCard] = []
     taken: set[str] = set()
     found = [detect(path) for path in _candidates(Path(root).expanduser().absolute(), DEEPEST)]
-    parts = {source.path for card in found for source in card.sources if source.path != card.path}
+    parts = {Path(source.path) for card in found for source in card.sources if source.path != card.path}
     for card in found:
-        if card.family is Family.UNKNOWN or card.path in parts:
-            continue
         path = Path(card.path)
+        if card.family is Family.UNKNOWN or parts.intersection((path, *path.parents)):
+            continue
         name = _free(card.name, path, taken)
         taken.add(name)
         cards.append(card.model_copy(update={"name": name}))

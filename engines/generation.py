@@ -20,6 +20,7 @@ from engines.encoding import opaque
 from engines.errors import GenerationFailed, InvalidParameter, ModerationBlocked
 from engines.failures import translated
 from engines.inputs import fitted, generators, holds_pictures, per_prompt, pipeline_arguments, seeds
+from engines.offloading import claim, gradient_free
 from engines.previews import Show, Ways
 from engines.schema import UNSET, DefaultSource, MethodSchema, PipelineSchema
 from engines.stepping import OnStep, StepHook, watched
@@ -89,6 +90,8 @@ def generate(
         drawn = repainting.finished(_resized(image, call.resize_to))
         return opaque(drawn) if call.opaque else drawn
 
+    with translated(model.card.name):
+        claim(pipeline)
     ways = Ways(pipeline, call, values | arguments, finish=finish, show=on_preview)
     run = _Run(model.card.name, pipeline, method, stop=stop, on_step=on_step, values=values, calls=len(calls))
     images = [
@@ -147,7 +150,7 @@ class _Run:
             hooks=hooks,
         )
         try:
-            with translated(self._model), watch as steps, torch.inference_mode():
+            with translated(self._model), watch as steps, gradient_free(self._pipeline):
                 output = self._pipeline(**arguments, **self._own_arguments(seeds))
         except GenerationFailed as error:
             if (weak := _weak(self._values)) is not None:

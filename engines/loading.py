@@ -103,7 +103,10 @@ def _served(card: ModelCard, options: EngineOptions) -> ModelCard:
 def _quieten() -> None:
     """A log file is no place for progress bars; a component's progress is reported instead."""
     for library in ("diffusers.utils.logging", "transformers.utils.logging"):
-        importlib.import_module(library).disable_progress_bar()
+        logs = importlib.import_module(library)
+        logs.disable_progress_bar()
+        # Of tensors that a component has no use for, as of a whole CLIP in its text half, tables are printed.
+        logs.set_verbosity_error()
 
 
 def _components(card: ModelCard, model: OpenedModel, placement: Placement, report: Report) -> dict[str, Any]:
@@ -138,9 +141,21 @@ def _load_component(stored: StoredComponent, placement: Placement) -> Any:
         arguments["use_safetensors"] = not stored.weights.pickled
         if stored.weights.variant is not None:
             arguments["variant"] = stored.weights.variant
-    component = kind.from_pretrained(str(stored.folder), **arguments)
+    component = _from_folder(stored, kind, arguments)
     if isinstance(component, torch.nn.Module):
         component = component.eval().to(placement.device)
+    return component
+
+
+def _from_folder(stored: StoredComponent, kind: Any, arguments: dict[str, Any]) -> Any:
+    """The component, all of whose weights are in the file: transformers would invent what is not."""
+    if stored.weights is None or stored.library == "diffusers":
+        return kind.from_pretrained(str(stored.folder), **arguments)
+    component, found = kind.from_pretrained(str(stored.folder), output_loading_info=True, **arguments)
+    missing = sorted(found["missing_keys"])
+    if missing:
+        named = ", ".join(missing[:3])
+        raise NotLoadable(stored.name, f"its weight file lacks {len(missing)} tensors: {named} …")
     return component
 
 

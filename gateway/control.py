@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Final, Protocol
 
 from pydantic import ValidationError
 
+from engines.conversion.cache import cache_root
+from engines.pickles import fault_of, forbidden
 from engines.schema import Frozen
 from gateway import borrowed, cluster, deployments, readiness
 from gateway.cluster import Cluster
 from gateway.descriptions import Description
-from gateway.order import Order, card_of, entry_of
-from gateway.problems import ClusterFailed, NotRunning, Problem
+from gateway.obtaining import obtained_card
+from gateway.order import Order, entry_of
+from gateway.problems import ClusterFailed, NotDeployable, NotRunning, Problem
 from gateway.registry import ModelEntry
 from gateway.remote_order import RemoteOrder, check_order, remote_entry_of
 from gateway.remotes import RemoteEntry, RemoteKey
@@ -33,6 +38,9 @@ class Report(Protocol):
 
     def step(self, text: str) -> AbstractContextManager[None]:
         """Something that takes a while begins, and ends with the context."""
+
+    def transfer(self, text: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        """Bytes are moved: the function given takes how many, and of how many."""
 
     def say(self, text: str) -> None:
         """A line for the operator."""
@@ -72,7 +80,12 @@ class Control:
         Raises:
             Problem: it cannot be done, in words.
         """
-        card = card_of(order)
+        self._require_safety()
+        allowed = self._allows_pickles()
+        card = obtained_card(order, self._report, pickles=allowed)
+        if card.pickled and not allowed:
+            raise NotDeployable(forbidden(Path(card.path).name).reason)
+        order = replace(order, options={"cache_folder": str(cache_root(self._environment)), **order.options})
         with self._changing(), self._no_empty_cluster_left():
             description = Description(card, self._state.schemas)
             target = self._ensure()
@@ -104,8 +117,18 @@ class Control:
                 deployed = self._change(target, change)
         return target, next(entry for entry in deployed.remotes if entry.name == order.name)
 
+    def _require_safety(self) -> None:
+        fault = fault_of(self._environment)
+        if fault:
+            raise Problem(fault)
+
+    def _allows_pickles(self) -> bool:
+        """Whether checkpoints may be pickles, as far as the environment tells."""
+        return self._settings(Settings(), None).allow_pickles
+
     def start(self) -> tuple[Cluster, Deployed]:
         """Start the service with what it served last, if it does not run."""
+        self._require_safety()
         with self._changing():
             target = self._ensure()
             with self._report.step("Starting the gateway"):
@@ -251,7 +274,7 @@ class Control:
         assert wanted is not None
         settings = self._settings(wanted.settings, target)
         before = before.model_copy(update={"settings": settings})
-        after = change(wanted.model_copy(update={"settings": settings}))
+        after = deployments.with_policy(change(wanted.model_copy(update={"settings": settings})))
         roll_out(target, before, after)
         if not target.borrowed:
             self._note_serving()
@@ -263,7 +286,7 @@ class Control:
             self._state.record_cluster(record.model_copy(update={"serving": True}))
         self._state.remember(None)
 
-    def _settings(self, before: Settings, target: Cluster) -> Settings:
+    def _settings(self, before: Settings, target: Cluster | None) -> Settings:
         """The settings that stand, with what this environment says on top."""
         try:
             given = from_environment(self._environment)
@@ -272,7 +295,7 @@ class Control:
             name = "_".join(["KANDINSKY", *(str(part).upper() for part in first["loc"])])
             raise Problem(f"bad setting {name}: {first['msg']}") from error
         changes: dict[str, object] = {name: getattr(given, name) for name in given.model_fields_set}
-        if before.state_folder is None and not target.borrowed:
+        if target is not None and before.state_folder is None and not target.borrowed:
             changes.setdefault("state_folder", str(self._state.root))
         return before.model_copy(update=changes)
 

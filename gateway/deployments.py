@@ -126,6 +126,18 @@ def merged(deployed: Deployed, remembered: Iterable[ModelEntry]) -> Deployed:
     return deployed
 
 
+def with_policy(deployed: Deployed) -> Deployed:
+    """Hand the settings that concern engines to every model's engine."""
+    allowed = deployed.settings.allow_pickles
+    models = tuple(
+        entry
+        if entry.options.allow_pickles == allowed
+        else entry.model_copy(update={"options": entry.options.model_copy(update={"allow_pickles": allowed})})
+        for entry in deployed.models
+    )
+    return deployed.model_copy(update={"models": models})
+
+
 def has_default(deployed: Deployed) -> bool:
     """Whether a model answers to every name."""
     return any(ANY in entry.aliases for entry in deployed.entries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from engines.calls import EngineOptions
 from engines.card import ModelCard
 from engines.detection import demo_card, detect, slug
+from engines.hub.reference import HubReference
 from engines.schema import PipelineSchema, SizeFit
 from gateway.deployments import has_default
 from gateway.problems import NotDeployable, Problem
@@ -24,15 +26,18 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to be deployed; without a path the model that comes with the package.
+    """What is to be deployed; without a path or a hub's name the model that comes with the package.
 
+    ``components`` are parts of the model by name that lie elsewhere.
     ``options`` are the fields of `EngineOptions` that were given. What is not said stays as it is
     with a model that is deployed already; an empty ``fallback`` takes it away.
     """
 
     path: Path | None = None
+    hub: HubReference | None = None
     name: str | None = None
     prior: Path | None = None
+    components: Mapping[str, Path] = field(default_factory=dict)
     size_fit: SizeFit | None = None
     aliases: tuple[str, ...] = ()
     fallback: str | None = None
@@ -54,9 +59,9 @@ def card_of(order: Order) -> ModelCard:
     elif not order.path.exists():
         raise NotDeployable(f"there is no file or folder at {order.path}")
     else:
-        card = detect(order.path, name=order.name, prior=order.prior)
+        card = detect(order.path, name=order.name, prior=order.prior, components=order.components)
     if not card.loadable:
-        raise NotDeployable(f"{card.path} is not yet loadable: {card.reason}")
+        raise NotDeployable(f"{card.path} cannot be loaded: {card.reason}")
     if order.size_fit is not None:
         preset = card.preset.model_copy(update={"size_fit": order.size_fit})
         card = card.model_copy(update={"preset": preset})

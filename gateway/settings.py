@@ -91,6 +91,11 @@ class Settings(Frozen):
     cors_origins: tuple[str, ...] = Field(
         default=(), description="Web origins whose pages may call this server; * for all."
     )
+    allow_pickles: bool = Field(
+        default=True,
+        description="Open checkpoints that are pickles (.ckpt, .pt, .bin); nothing in them is executed. "
+        "`false` refuses them: then only safetensors are loaded.",
+    )
     failure_backoff_seconds: float = Field(
         default=2.0,
         gt=0,

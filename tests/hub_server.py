@@ -62,6 +62,14 @@ class Hub:
     url: str = ""
     cdn: str = ""
 
+    def behave(self) -> None:
+        """Forget every fault and every request; what is served stays."""
+        fresh = Hub()
+        for name in ("gated", "tokens", "dropped", "corrupted", "stalled", "ignores_ranges", "busy"):
+            setattr(self, name, getattr(fresh, name))
+        self.requests.clear()
+        self.reached.clear()
+
     def bodies(self, path: str | None = None) -> list[Request]:
         """The requests for the content of files, of one or of all."""
         found = [each for each in self.requests if each.method == "GET" and not each.path.startswith("/api/")]

@@ -19,8 +19,10 @@ from engines.formats import single_file, weights
 from engines.pickles import require_safe
 
 
-def open_tensors(path: Path) -> dict[str, torch.Tensor]:
+def open_tensors(path: Path, wrapper: str | None = None) -> dict[str, torch.Tensor]:
     """The tensors of a weight file on the CPU, without the wrapper and prefix that trainers add.
+
+    ``wrapper`` is the key of a pickle under which they lie, where it is not one of the usual.
 
     A pickle is opened by ``torch.load(weights_only=True)``; one with classes that torch does not let
     through (trainers' states) is read by `engines.conversion.inert_reading`, for which a class is a word.
@@ -28,7 +30,7 @@ def open_tensors(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         NotLoadable: the file is damaged, or no weight file.
     """
-    stored = weights.read(path)
+    stored = weights.read(path, wrapper)
     if stored.format is CheckpointFormat.SAFETENSORS_FILE:
         found = map_safetensors(path)
     else:

@@ -17,6 +17,7 @@ from engines.conversion.component import ConvertedComponent
 from engines.conversion.reading import open_tensors
 from engines.errors import NotLoadable
 from engines.formats.diffusers_folder import weights_in
+from engines.formats.layouts import PROJECTIONS
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,14 @@ def _prior(sources: Sources) -> ConvertedComponent:
     return kandinsky2.prior(sources.open("prior"), stats["0"], stats["1"])
 
 
+def _unet_3(sources: Sources) -> ConvertedComponent:
+    if sources.card.source("projection") is not None:
+        return kandinsky3.unet(sources.open("unet"), sources.open("projection"))
+    within = open_tensors(sources.path("unet"), PROJECTIONS)
+    projection = {name.removeprefix("t5."): tensor for name, tensor in within.items()}
+    return kandinsky3.unet(sources.open("unet"), projection)
+
+
 _COMPONENTS: Final[Mapping[Family, Mapping[str, Convert]]] = MappingProxyType(
     {
         Family.KANDINSKY_2_1: {
@@ -59,7 +68,7 @@ _COMPONENTS: Final[Mapping[Family, Mapping[str, Convert]]] = MappingProxyType(
             "prior_prior": _prior,
         },
         Family.KANDINSKY_3: {
-            "unet": lambda sources: kandinsky3.unet(sources.open("unet"), sources.open("projection")),
+            "unet": _unet_3,
             "movq": lambda sources: movq.movq(sources.open("movq")),
         },
         Family.KANDINSKY_5: {

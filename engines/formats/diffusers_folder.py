@@ -227,7 +227,7 @@ def weights_of(name: str, class_name: str, folder: Path) -> StoredWeights | None
             reason = f"the tokenizer in {name}/ has no vocabulary: it needs {', or '.join(VOCABULARIES)}"
             raise NotLoadable(name, reason)
         return None
-    if not (folder / "config.json").exists() and any(folder.glob("*processor*.json")):
+    if not has_weights(class_name):
         return None
     try:
         content.read_object(folder / "config.json")

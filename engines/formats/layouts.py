@@ -68,6 +68,8 @@ def _kandinsky_3(path: Path, stored: Weights) -> Layout:
         variant = "flash"
     projection = f"projection_{variant}.pt" if variant else "projection.pt"
     names = (projection, *(["projection.pt"] if variant else []))
+    # 3.0 keeps it in the UNet's file, 3.1 beside the text encoder.
+    within = PROJECTIONS in stored.beside
     scheduler = (OWN_LIBRARY, "FlashScheduler") if variant == "flash" else ("diffusers", "DDPMScheduler")
     return Layout(
         main="unet",
@@ -87,22 +89,34 @@ def _kandinsky_3(path: Path, stored: Weights) -> Layout:
                 ("movq.pt", "movq.safetensors", "movq.ckpt", "movq.pth"),
                 _file_fault(Family.KANDINSKY_3, "movq"),
             ),
-            Companion(
-                "projection",
-                "the text projection",
-                tuple(f"{folder}{name}" for name in names for folder in _TEXT_FOLDERS),
-                _file_fault(Family.KANDINSKY_3, "projection"),
-            ),
+            *([] if within else [_projection(names)]),
         ),
         components=(
             Assembled("tokenizer", "transformers", "T5Tokenizer", "text_encoder"),
             Assembled("text_encoder", "transformers", "T5EncoderModel", "text_encoder"),
-            Assembled("unet", "diffusers", "Kandinsky3UNet", made_from=("unet", "projection")),
+            Assembled(
+                "unet",
+                "diffusers",
+                "Kandinsky3UNet",
+                made_from=("unet",) if within else ("unet", "projection"),
+            ),
             Assembled("scheduler", *scheduler),
             Assembled("movq", "diffusers", "VQModel", made_from=("movq",)),
         ),
     )
 
+
+def _projection(names: tuple[str, ...]) -> Companion:
+    return Companion(
+        "projection",
+        "the text projection",
+        tuple(f"{folder}{name}" for name in names for folder in _TEXT_FOLDERS),
+        _file_fault(Family.KANDINSKY_3, "projection"),
+    )
+
+
+PROJECTIONS: Final = "projections"
+"""The key of a file of Kandinsky 3.0 under which its text projection lies."""
 
 # What the released samplers use; the flash model was distilled with the guidance in its weights.
 _PRESETS_3: Final[Mapping[str | None, Preset]] = {

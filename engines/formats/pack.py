@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from engines.card import CheckpointFormat, Component, ModelCard
 from engines.errors import NotLoadable
-from engines.formats import content, diffusers_folder, families, weights
+from engines.formats import content, diffusers_folder, families, preset, weights
 from engines.formats.diffusers_folder import INDEX
 from engines.formats.weights import Weights
 
@@ -55,6 +55,7 @@ def describe(card: ModelCard, path: Path, stored: Weights) -> ModelCard:
             "components": components,
             "size": sum(component.size for component in components),
             "dtype": weights.main_dtype((component.dtype, component.size) for component in components),
+            "preset": preset.parse(files[preset.FILE]) if preset.FILE in files else card.preset,
             **_traits(files),
         }
     )

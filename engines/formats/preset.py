@@ -24,8 +24,17 @@ def read(folder: Path) -> Preset:
     if not path.exists():
         return Preset()
     content.read_object(path)
+    return parse(path.read_bytes())
+
+
+def parse(data: bytes) -> Preset:
+    """The preset in a piece of JSON.
+
+    Raises:
+        NotLoadable: it is damaged or a field is wrong; the reason names the field.
+    """
     try:
-        preset = Preset.model_validate_json(path.read_bytes(), strict=True)
+        preset = Preset.model_validate_json(data, strict=True)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in fault["loc"]) or "the whole file"

@@ -50,8 +50,10 @@ def main_dtype(sizes: Iterable[tuple[str | None, int]]) -> str | None:
     return max(counted, key=lambda dtype: (counted[dtype], dtype)) if counted else None
 
 
-def read(path: Path) -> Weights:
+def read(path: Path, wrapper: str | None = None) -> Weights:
     """List the tensors of a weight file; its content decides the format, not its suffix.
+
+    ``wrapper`` is the key of a pickle under which to look; without one the usual ones are tried.
 
     Raises:
         NotLoadable: the file is damaged or no weight file at all.
@@ -62,15 +64,15 @@ def read(path: Path) -> Weights:
         return Weights(CheckpointFormat.SAFETENSORS_FILE, header.tensors, metadata=header.metadata)
     if pickle_metadata.recognises(start):
         tree = pickle_metadata.read(path)
-        wrapper, tensors = _unwrap(tree)
+        found, tensors = _unwrap(tree, (wrapper,) if wrapper else _WRAPPERS)
         if not tensors:
             raise NotLoadable(path.name, f"{path.name} holds no tensors")
         beside = tuple(key for key in tree if isinstance(key, str)) if isinstance(tree, dict) else ()
-        return Weights(CheckpointFormat.PICKLE_FILE, tensors, wrapper, beside if wrapper else ())
+        return Weights(CheckpointFormat.PICKLE_FILE, tensors, found, beside if found else ())
     raise NotLoadable(path.name, f"{path.name} is neither a safetensors file nor a PyTorch checkpoint")
 
 
-def _unwrap(tree: object) -> tuple[str | None, dict[str, Tensor]]:
+def _unwrap(tree: object, wrappers: Iterable[str]) -> tuple[str | None, dict[str, Tensor]]:
     """Trainers put the tensors beside their own state, under one of a few keys.
 
     The tensors of a bare list are named by their places: "0", "1".
@@ -79,7 +81,7 @@ def _unwrap(tree: object) -> tuple[str | None, dict[str, Tensor]]:
         return None, _tensors({str(place): value for place, value in enumerate(tree)})
     if not isinstance(tree, dict):
         return None, {}
-    for wrapper in _WRAPPERS:
+    for wrapper in wrappers:
         inner = tree.get(wrapper)
         if isinstance(inner, dict):
             tensors = _tensors(inner)

@@ -64,7 +64,7 @@ def unreachable(error: Exception) -> str | None:
     if isinstance(error, httpx2.TimeoutException):
         return f"the hub at {host()} does not answer in time"
     if isinstance(error, httpx2.TransportError):
-        return f"the hub at {host()} cannot be reached; is there a network?"
+        return f"the hub at {host()} cannot be reached (no network?)"
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from engines.hub.reference import HubReference
 from engines.schema import SizeFit
 from gateway.cli.examples import examples
 from gateway.cli.foreground import stay
@@ -16,9 +17,10 @@ from gateway.problems import NotDeployable
 def run(
     control: Control,
     *,
-    path: Path | None,
+    model: str | None,
     name: str | None,
     prior: Path | None,
+    components: tuple[str, ...],
     aliases: tuple[str, ...],
     size_fit: str | None,
     fallback: str | None,
@@ -30,10 +32,13 @@ def run(
     Raises:
         Problem: it cannot be done, in words.
     """
+    hub = HubReference.parse(model) if model else None
     order = Order(
-        path=path,
+        path=Path(model) if model and hub is None else None,
+        hub=hub,
         name=name,
         prior=prior,
+        components=parts(components),
         aliases=aliases,
         size_fit=_size_fit(size_fit),
         fallback=fallback,
@@ -43,6 +48,21 @@ def run(
     print(examples(cluster, entry), flush=True)
     if foreground:
         stay(control)
+
+
+def parts(words: tuple[str, ...]) -> dict[str, Path]:
+    """The parts of a model that were named as NAME=PATH.
+
+    Raises:
+        NotDeployable: a word is none of that form.
+    """
+    found = {}
+    for word in words:
+        name, separator, path = word.partition("=")
+        if not (separator and name and path):
+            raise NotDeployable(f"bad option component: {word!r} is not NAME=PATH, as in movq=/data/movq.pt")
+        found[name] = Path(path)
+    return found
 
 
 def _size_fit(word: str | None) -> SizeFit | None:

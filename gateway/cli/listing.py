@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from engines.card import ModelCard
+from engines.conversion.cache import Cache, cache_root
+from engines.conversion.keys import CONVERTED, converted_folder
 from engines.detection import demo_card, find_models
+from engines.errors import NotLoadable
 from gateway.cli.tables import print_table, size_text
 from gateway.control import Control
 from gateway.problems import Problem
@@ -23,9 +26,10 @@ def run(control: Control, environment: Mapping[str, str]) -> None:
     cards = find_models(folder)
     deployed = _deployed(control)
     names = _names(deployed)
-    rows = [_row(card, names) for card in (*cards, demo_card())]
+    cache = Cache(cache_root(environment))
+    rows = [_row(card, names, cache) for card in (*cards, demo_card())]
     rows += [_remote_row(entry) for entry in deployed.remotes]
-    print_table(("NAME", "FAMILY", "FORMAT", "SIZE", "LOADABLE", "DEPLOYED", "PATH"), rows)
+    print_table(("NAME", "FAMILY", "FORMAT", "SIZE", "LOADABLE", "CONVERTED", "DEPLOYED", "PATH"), rows)
     if not cards:
         print(f"\nNo model was found in {folder}; {FOLDER_VARIABLE} names another folder.")
 
@@ -46,12 +50,23 @@ def _names(deployed: Deployed) -> dict[str, str]:
     return names
 
 
-def _row(card: ModelCard, deployed: Mapping[str, str]) -> tuple[str, ...]:
-    loadable = "yes" if card.loadable else f"not yet: {card.reason}"
+def _row(card: ModelCard, deployed: Mapping[str, str], cache: Cache) -> tuple[str, ...]:
+    loadable = "yes" if card.loadable else f"no: {card.reason}"
     name = deployed.get(card.path)
     shown = "no" if name is None else f"as {name}"
-    return card.name, card.family.value, card.format.value, size_text(card.size), loadable, shown, card.path
+    known = card.name, card.family.value, card.format.value, size_text(card.size)
+    return *known, loadable, _converted(card, cache), shown, card.path
+
+
+def _converted(card: ModelCard, cache: Cache) -> str:
+    """Whether the first load has been made already, for models that are converted at theirs."""
+    if not card.loadable or card.format not in CONVERTED:
+        return ""
+    try:
+        return "yes" if converted_folder(card, cache) else "no"
+    except NotLoadable:
+        return "no"
 
 
 def _remote_row(entry: RemoteEntry) -> tuple[str, ...]:
-    return entry.name, "remote", "", "", "", f"as {entry.name}", entry.where
+    return entry.name, "remote", "", "", "", "", f"as {entry.name}", entry.where

@@ -24,19 +24,32 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+cache = typer.Typer(
+    help="The models that were converted from other formats: list them, remove them.", no_args_is_help=True
+)
+app.add_typer(cache, name="cache")
+
 Foreground = Annotated[
     bool, typer.Option("--foreground", help="Stay, and end the service when interrupted (for supervisors).")
+]
+Components = Annotated[
+    list[str] | None,
+    typer.Option(help="A part of the model that lies elsewhere, as NAME=PATH (repeatable)."),
 ]
 
 
 @app.command()
 def deploy(
-    path: Annotated[
-        Path | None,
-        typer.Argument(help="Model folder or file; without it the demo model.", show_default=False),
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="Model folder or file, or a hub's org/name[@revision]; without it the demo model.",
+            show_default=False,
+        ),
     ] = None,
     model_name: Annotated[str | None, typer.Option(help="Name to serve it under.")] = None,
     prior: Annotated[Path | None, typer.Option(help="Folder of a Kandinsky 2 decoder's prior.")] = None,
+    component: Components = None,
     alias: Annotated[
         list[str] | None,
         typer.Option(help="Another name for it (repeatable); '*' answers to every unknown name."),
@@ -80,9 +93,10 @@ def deploy(
     }
     run(
         _control(),
-        path=path,
+        model=model,
         name=model_name,
         prior=prior,
+        components=tuple(component or ()),
         aliases=tuple(alias or ()),
         size_fit=size_fit,
         fallback=fallback,
@@ -133,6 +147,41 @@ def list_models() -> None:
     from gateway.cli.listing import run
 
     run(_control(), os.environ)
+
+
+@app.command()
+def pack(
+    model: Annotated[Path, typer.Argument(help="Model folder or file.")],
+    target: Annotated[Path, typer.Argument(help="The file to write (.safetensors).")],
+    prior: Annotated[Path | None, typer.Option(help="Folder of a Kandinsky 2 decoder's prior.")] = None,
+    component: Components = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a model as one file that holds all of it: weights, configurations, tokenizers."""
+    from gateway.cli.packing import run
+
+    run(model, target, prior=prior, components=tuple(component or ()), force=force)
+
+
+@cache.command(name="list")
+def list_cache() -> None:
+    """List the models that were converted, the one last used first."""
+    from gateway.cli.cache import show
+
+    show(os.environ)
+
+
+@cache.command()
+def prune(
+    everything: Annotated[bool, typer.Option("--all", help="Remove every one that is not in use.")] = False,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Remove those that were not used for so many days.")
+    ] = None,
+) -> None:
+    """Remove converted models, and what conversions that were killed have left."""
+    from gateway.cli.cache import remove
+
+    remove(os.environ, everything=everything, days=older_than)
 
 
 @app.command()

@@ -23,6 +23,8 @@ from tests.hub_server import Hub, digest, git_digest, hub_server
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30.0
+NOWHERE = "http://127.0.0.1:9"
+"""The discard port, where nobody listens."""
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 TOY_INDEX = {"_class_name": "Toy", "unet": ["diffusers", "UNet"], "scheduler": ["diffusers", "Scheduler"]}
@@ -45,77 +47,117 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 @dataclass
-class Client:
-    """Fetches in processes of their own, with this hub and this home."""
+class Machine:
+    """One hub's address, one home, and a process that fetches for each environment that is asked for.
 
-    hub: Hub
+    A process is long to start; the tests of this module share them, and have repositories of their own.
+    """
+
+    url: str
     home: Path
-    environment: dict[str, str] = field(default_factory=dict)
+    processes: dict[tuple[tuple[str, str], ...], subprocess.Popen[str]] = field(default_factory=dict)
 
-    @property
-    def cache(self) -> Path:
-        return self.home / "hub"
-
-    def start(self, *command: str) -> subprocess.Popen[str]:
+    def start(self, environment: dict[str, str], *command: str) -> subprocess.Popen[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
         own = {
             "HF_HOME": str(self.home),
-            "HF_ENDPOINT": self.hub.url,
+            "HF_ENDPOINT": self.url,
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DOWNLOAD_TIMEOUT": "5",
             "HF_HUB_ETAG_TIMEOUT": "5",
             "NO_PROXY": "127.0.0.1",
         }
-        environment = inherited | own | self.environment
         return subprocess.Popen(
-            [sys.executable, *command], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+            [sys.executable, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=inherited | own | environment,
         )
 
-    def run(self, program: str) -> str:
-        """What a program of huggingface_hub's prints."""
-        return self._output(self.start("-c", program))
+    def ask(self, environment: dict[str, str], wish: dict[str, Any]) -> dict[str, Any]:
+        key = tuple(sorted(environment.items()))
+        if key not in self.processes:
+            self.processes[key] = self.start(environment, "-m", "tests.hub_client")
+        process = self.processes[key]
+        assert process.stdin
+        assert process.stdout
+        print(json.dumps(wish), file=process.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(process.stdout.readline())
+        return answer
 
-    def start_fetching(self, reference: str, **wishes: Any) -> subprocess.Popen[str]:
-        return self.start("-m", "tests.hub_client", json.dumps({"reference": reference} | wishes))
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.communicate(timeout=DEADLINE_SECONDS)
 
-    def outcome(self, reference: str, **wishes: Any) -> dict[str, Any]:
-        outcome: dict[str, Any] = json.loads(self._output(self.start_fetching(reference, **wishes)))
-        return outcome
 
-    def fetch(self, reference: str, **wishes: Any) -> Path:
+@dataclass
+class Client:
+    """Fetches ``repository`` where no other reference is given."""
+
+    machine: Machine
+    repository: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def blobs(self) -> Path:
+        return self.machine.home / "hub" / f"models--{self.repository.replace('/', '--')}" / "blobs"
+
+    def outcome(self, reference: str = "", **wishes: Any) -> dict[str, Any]:
+        return self.machine.ask(self.environment, {"reference": reference or self.repository} | wishes)
+
+    def fetch(self, reference: str = "", **wishes: Any) -> Path:
         """The snapshot's folder."""
         outcome = self.outcome(reference, **wishes)
         assert "fetched" in outcome, outcome
         return Path(outcome["fetched"]["folder"])
 
-    def refusal(self, reference: str, **wishes: Any) -> str:
+    def refusal(self, reference: str = "", **wishes: Any) -> str:
         """The reason; it tells no path, no token and nothing of an address but its host."""
         outcome = self.outcome(reference, **wishes)
         assert "refused" in outcome, outcome
         model, reason = outcome["refused"]
-        assert model == reference.partition("@")[0]
-        for secret in (str(self.home), self.environment.get("HF_TOKEN", "hf_"), "secret", "Traceback"):
+        assert model == (reference or self.repository).partition("@")[0]
+        for secret in (str(self.machine.home), "hf_", "secret", "Traceback"):
             assert secret not in reason
         return str(reason)
 
-    @staticmethod
-    def _output(process: subprocess.Popen[str]) -> str:
+    def run(self, program: str) -> list[str]:
+        """The lines that a program of huggingface_hub's prints; REPOSITORY in it is this one."""
+        named = f"REPOSITORY = {self.repository!r}\n{program}"
+        process = self.machine.start(self.environment, "-c", named)
         output, _ = process.communicate(timeout=DEADLINE_SECONDS)
         assert process.returncode == 0
-        return output
+        return output.splitlines()
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A hub with the repository "maker/toy": a diffusers folder whose weights are 1 MiB."""
+@pytest.fixture(scope="module")
+def server() -> Iterator[Hub]:
     with hub_server() as hub:
-        hub.repositories["maker/toy"] = write(tmp_path / "toy", TOY)
         yield hub
 
 
+@pytest.fixture(scope="module")
+def machine(server: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    machine = Machine(server.url, tmp_path_factory.mktemp("home"))
+    yield machine
+    machine.stop()
+
+
 @pytest.fixture
-def client(hub: Hub, tmp_path: Path) -> Client:
-    return Client(hub, tmp_path / "home")
+def client(hub: Hub, machine: Machine, tmp_path: Path) -> Client:
+    """A client of a repository of its own: a diffusers folder whose weights are 1 MiB."""
+    repository = f"maker/toy{len(hub.repositories)}"
+    hub.repositories[repository] = write(tmp_path / "toy", TOY)
+    return Client(machine, repository)
+
+
+@pytest.fixture
+def hub(server: Hub) -> Hub:
+    """The hub, behaving well, with no request so far."""
+    server.behave()
+    return server
 
 
 @pytest.mark.parametrize(
@@ -185,12 +227,13 @@ def test_importing_the_hub_reads_no_environment_and_loads_no_model_library() -> 
     assert done.stdout.split() == []
 
 
-def chosen(*paths: str, pickles: bool = True, **objects: dict[str, Any]) -> set[str]:
-    """The paths chosen of a repository; ``objects`` are the contents of JSON files, by stem."""
+def chosen(*paths: str, pickles: bool = True, **objects: Any) -> set[str]:
+    """The paths chosen of a repository; ``objects`` are those in its JSON files, by the files' stems."""
     files = {path: HubFile(path=path, size=1, digest="") for path in paths}
 
     def read(path: str) -> dict[str, Any]:
-        return objects[Path(path).name.partition(".")[0]]
+        found: dict[str, Any] = objects[Path(path).name.partition(".")[0]]
+        return found
 
     return {file.path for file in choose("org/name", files, read, pickles=pickles)}
 
@@ -220,7 +263,10 @@ def test_all_shards_of_an_index_are_taken_and_no_other_variant_s() -> None:
     index = "unet/diffusion_pytorch_model.safetensors.index.json"
     weight_map = {"a": Path(shards[0]).name, "b": Path(shards[1]).name}
     others = ("unet/diffusion_pytorch_model.bin.index.json", "unet/diffusion_pytorch_model.fp16.safetensors")
-    objects = {"model_index": UNET, "diffusion_pytorch_model": {"weight_map": weight_map}}
+    objects: dict[str, Any] = {
+        "model_index": UNET,
+        "diffusion_pytorch_model": {"weight_map": weight_map},
+    }
 
     assert chosen(*FOLDER, index, *shards, *others, **objects) == {*FOLDER, index, *shards}
     with pytest.raises(NotLoadable, match=r"00002-of-00002\.safetensors, which is not there"):
@@ -271,9 +317,9 @@ def test_a_repository_without_weights_is_refused() -> None:
 
 def test_only_the_wanted_files_are_fetched(hub: Hub, client: Client) -> None:
     decoys = ["toy.safetensors", "unet/diffusion_pytorch_model.bin", "unet/flax_model.msgpack", "vae/a.json"]
-    write(hub.repositories["maker/toy"], dict.fromkeys(decoys, b"decoy"))
+    write(hub.repositories[client.repository], dict.fromkeys(decoys, b"decoy"))
 
-    folder = client.fetch("maker/toy")
+    folder = client.fetch()
 
     assert hub.fetched() == set(TOY)
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == set(TOY)
@@ -281,32 +327,29 @@ def test_only_the_wanted_files_are_fetched(hub: Hub, client: Client) -> None:
 
 
 def test_a_decoder_comes_with_its_prior_and_loads_again_without_the_hub(
-    tiny_models: Models, tmp_path: Path
+    hub: Hub, machine: Machine, tiny_models: Models, tmp_path: Path
 ) -> None:
     decoder = Path(shutil.copytree(tiny_models("kandinsky22-decoder"), tmp_path / "decoder"))
     (decoder / "README.md").write_text("---\nlicense: apache-2.0\nprior:\n- maker/prior\n---\n# Decoder\n")
-    with hub_server() as hub:
-        hub.repositories |= {"maker/decoder": decoder, "maker/prior": tiny_models("kandinsky22-prior")}
-        client = Client(hub, tmp_path / "home")
-        outcome = client.outcome("maker/decoder")
-        fetched = outcome["fetched"]
-        first = len(hub.requests)
-        again = client.outcome("maker/decoder")
+    hub.repositories |= {"maker/decoder": decoder, "maker/prior": tiny_models("kandinsky22-prior")}
+    client = Client(machine, "maker/decoder")
+    outcome = client.outcome()
+    hub.requests.clear()
+    again = client.outcome()
+    asked = [each.path for each in hub.requests]
+    client.environment = {"HF_ENDPOINT": NOWHERE}
+    without = client.outcome()
+    client.environment = {"HF_HUB_OFFLINE": "1"}
+    offline = client.outcome()
 
-        assert [each.path for each in hub.requests[first:]] == [
-            "/api/models/maker/decoder/revision/main",
-            "/api/models/maker/prior/revision/main",
-        ]
-    without = client.outcome("maker/decoder")
-    client.environment["HF_HUB_OFFLINE"] = "1"
-    offline = client.outcome("maker/decoder")
-
+    fetched = outcome["fetched"]
     card = detect(fetched["folder"], prior=fetched["prior"])
     assert (card.loadable, card.reason, card.name) == (True, None, "decoder")
     assert card.prior_path == fetched["prior"]
-    assert Path(fetched["folder"]) == client.cache / "models--maker--decoder/snapshots" / fetched["revision"]
+    assert Path(fetched["folder"]) == client.blobs.parent / "snapshots" / fetched["revision"]
     assert again["fetched"] == fetched
-    assert without["fetched"]["offline"] == "the hub at 127.0.0.1 cannot be reached; is there a network?"
+    assert asked == [f"/api/models/maker/{name}/revision/main" for name in ("decoder", "prior")]
+    assert without["fetched"]["offline"] == "the hub at 127.0.0.1 cannot be reached (no network?)"
     assert offline["fetched"] == fetched | {"offline": "HF_HUB_OFFLINE forbids to ask the hub"}
     for each in (outcome, again, without, offline):
         assert each["progress"][-1][1] == each["progress"][-1][2] == outcome["progress"][-1][2] > 10**5
@@ -315,15 +358,15 @@ def test_a_decoder_comes_with_its_prior_and_loads_again_without_the_hub(
 def test_a_prior_that_is_given_elsewhere_is_not_fetched(hub: Hub, client: Client) -> None:
     index = TOY_INDEX | {"_class_name": "KandinskyV22Pipeline"}
     named = {"model_index.json": json.dumps(index).encode(), "README.md": b"---\nprior: maker/none\n---\n"}
-    write(hub.repositories["maker/toy"], named)
+    write(hub.repositories[client.repository], named)
 
-    assert client.outcome("maker/toy")["refused"][0] == "maker/none"
-    assert client.outcome("maker/toy", with_prior=False)["fetched"]["prior"] is None
+    assert client.outcome()["refused"][0] == "maker/none"
+    assert client.outcome(with_prior=False)["fetched"]["prior"] is None
 
 
 def test_progress_grows_to_the_sum_of_all_files(hub: Hub, client: Client) -> None:
     hub.dropped[WEIGHTS] = [200_000] * 3
-    progress = client.outcome("maker/toy")["progress"]
+    progress = client.outcome()["progress"]
 
     done = [bytes_done for _, bytes_done, _ in progress]
     assert {total for *_, total in progress} == {sum(map(len, TOY.values()))}
@@ -334,7 +377,7 @@ def test_progress_grows_to_the_sum_of_all_files(hub: Hub, client: Client) -> Non
 def test_a_dropped_connection_is_resumed_where_it_broke_off(hub: Hub, client: Client) -> None:
     hub.dropped[WEIGHTS] = [500_000, 100_000]
 
-    folder = client.fetch("maker/toy")
+    folder = client.fetch()
 
     assert [each.start for each in hub.bodies(WEIGHTS)] == [None, 500_000, 600_000]
     assert (folder / WEIGHTS).read_bytes() == TOY[WEIGHTS]
@@ -344,15 +387,17 @@ def test_a_server_without_ranges_is_received_from_the_start(hub: Hub, client: Cl
     hub.dropped[WEIGHTS] = [500_000]
     hub.ignores_ranges = True
 
-    assert (client.fetch("maker/toy") / WEIGHTS).read_bytes() == TOY[WEIGHTS]
+    assert (client.fetch() / WEIGHTS).read_bytes() == TOY[WEIGHTS]
 
 
 def test_a_killed_download_goes_on_at_the_next_fetch(hub: Hub, client: Client) -> None:
     hub.stalled[WEIGHTS] = 2**19
-    process = client.start_fetching("maker/toy")
-    assert hub.reached.wait(DEADLINE_SECONDS)
-    partial = client.cache / "models--maker--toy" / "blobs" / f"{digest(TOY[WEIGHTS])}.incomplete"
+    partial = client.blobs / f"{digest(TOY[WEIGHTS])}.incomplete"
+    process = client.machine.start({}, "-m", "tests.hub_client")
+    assert process.stdin
+    print(json.dumps({"reference": client.repository}), file=process.stdin, flush=True)
     try:
+        assert hub.reached.wait(DEADLINE_SECONDS)
         while not (partial.exists() and partial.stat().st_size == 2**19):
             assert process.poll() is None
     finally:
@@ -360,7 +405,7 @@ def test_a_killed_download_goes_on_at_the_next_fetch(hub: Hub, client: Client) -
         process.communicate()
     hub.stalled.clear()
 
-    folder = client.fetch("maker/toy")
+    folder = client.fetch()
 
     assert [each.start for each in hub.bodies(WEIGHTS)] == [None, 2**19]
     assert (folder / WEIGHTS).read_bytes() == TOY[WEIGHTS]
@@ -370,13 +415,14 @@ def test_a_killed_download_goes_on_at_the_next_fetch(hub: Hub, client: Client) -
 def test_a_hub_out_of_order_is_asked_again(hub: Hub, client: Client) -> None:
     hub.busy = 2
 
-    assert client.fetch("maker/toy").is_dir()
+    assert client.fetch(impatient=True).is_dir()
+    assert hub.busy == 0
 
 
 def test_a_connection_that_breaks_without_end_is_given_up(hub: Hub, client: Client) -> None:
     hub.dropped[WEIGHTS] = [1000] + [0] * 9
 
-    reason = client.refusal("maker/toy", impatient=True)
+    reason = client.refusal(impatient=True)
 
     assert "broke off 3 times without a byte more, at 1000 of 1048576 bytes" in reason
     assert "the next attempt goes on from there" in reason
@@ -388,85 +434,111 @@ def test_a_file_that_is_not_what_the_hub_lists_is_refused_and_removed(
 ) -> None:
     hub.corrupted.add(path)
 
-    assert path in client.refusal("maker/toy")
+    assert path in client.refusal()
     name = digest(TOY[path]) if path == WEIGHTS else git_digest(TOY[path])
-    files = {file.name for file in client.cache.rglob("*")}
+    files = {file.name for file in client.blobs.parent.rglob("*")}
     assert not files & {Path(path).name, name, f"{name}.incomplete"}
 
     hub.corrupted.clear()
-    assert (client.fetch("maker/toy") / path).read_bytes() == TOY[path]
+    assert (client.fetch() / path).read_bytes() == TOY[path]
 
 
 def test_what_was_verified_is_not_hashed_again_until_it_changes(hub: Hub, client: Client) -> None:
-    blob = (client.fetch("maker/toy") / WEIGHTS).resolve()
+    blob = (client.fetch() / WEIGHTS).resolve()
     status = blob.stat()
     blob.write_bytes(bytes(len(TOY[WEIGHTS])))
     os.utime(blob, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert client.fetch("maker/toy").is_dir()
+    assert client.fetch().is_dir()
 
     os.utime(blob)
 
-    assert WEIGHTS in client.refusal("maker/toy")
+    assert WEIGHTS in client.refusal()
     assert not blob.exists()
     assert len(hub.bodies(WEIGHTS)) == 1
 
 
 def test_what_huggingface_hub_has_fetched_is_used_and_the_other_way_round(hub: Hub, client: Client) -> None:
-    folder = client.run("from huggingface_hub import snapshot_download as s; print(s('maker/toy'))").strip()
+    folder = client.run("import huggingface_hub as h; print(h.snapshot_download(REPOSITORY))")
     bodies = len(hub.bodies())
 
-    assert str(client.fetch("maker/toy")) == folder
+    assert [str(client.fetch())] == folder
     assert len(hub.bodies()) == bodies
 
-    write(hub.repositories["maker/toy"], {"unet/config.json": b'{"new": 1}'})
-    new = client.fetch("maker/toy")
+    write(hub.repositories[client.repository], {"unet/config.json": b'{"new": 1}'})
+    new = client.fetch()
     found = client.run(
-        "from huggingface_hub import scan_cache_dir, snapshot_download\n"
-        "print(snapshot_download('maker/toy', local_files_only=True))\n"
-        "found = scan_cache_dir()\n"
-        "print(found.warnings, [len(repository.revisions) for repository in found.repos])"
+        "import huggingface_hub as h\n"
+        "print(h.snapshot_download(REPOSITORY, local_files_only=True))\n"
+        "found = {each.repo_id: each for each in h.scan_cache_dir().repos}\n"
+        "print(len(found[REPOSITORY].revisions))"
     )
-    assert found.splitlines() == [str(new), "[] [2]"]
+    assert found == [str(new), "2"]
     assert len(hub.bodies()) == bodies + 1
 
 
 def test_what_another_program_fetched_serves_without_the_hub(client: Client) -> None:
-    folder = client.run("from huggingface_hub import snapshot_download as s; print(s('maker/toy'))").strip()
-    client.environment["HF_HUB_OFFLINE"] = "1"
+    folder = client.run("import huggingface_hub as h; print(h.snapshot_download(REPOSITORY))")
+    client.environment = {"HF_HUB_OFFLINE": "1"}
 
-    assert str(client.fetch("maker/toy")) == folder
+    assert [str(client.fetch())] == folder
+
+
+def test_two_that_fetch_the_same_at_once_receive_it_once(hub: Hub, client: Client) -> None:
+    hub.stalled[WEIGHTS] = len(TOY[WEIGHTS])
+    other = client.machine.start({}, "-m", "tests.hub_client")
+    assert other.stdin
+    print(json.dumps({"reference": client.repository}), file=other.stdin, flush=True)
+    assert hub.reached.wait(DEADLINE_SECONDS)
+
+    folder = client.fetch()
+    output, _ = other.communicate(timeout=DEADLINE_SECONDS)
+
+    assert json.loads(output)["fetched"]["folder"] == str(folder)
+    assert len(hub.bodies(WEIGHTS)) == 1
+
+
+def test_a_disk_without_links_holds_the_files_themselves(hub: Hub, client: Client) -> None:
+    client.environment = {"HF_HUB_DISABLE_SYMLINKS": "1"}
+    folder = client.fetch()
+    hub.requests.clear()
+
+    assert client.fetch() == folder
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
+    assert [(folder / path).read_bytes() for path in TOY] == list(TOY.values())
+    assert not hub.bodies()
 
 
 def test_a_broken_update_leaves_the_earlier_snapshot_in_use(hub: Hub, client: Client) -> None:
-    earlier = client.fetch("maker/toy")
-    write(hub.repositories["maker/toy"], {WEIGHTS: b"new", "unet/config.json": b'{"new": 1}'})
+    earlier = client.fetch()
+    write(hub.repositories[client.repository], {WEIGHTS: b"new", "unet/config.json": b'{"new": 1}'})
     hub.corrupted.add(WEIGHTS)
-    client.refusal("maker/toy")
-    client.environment["HF_HUB_OFFLINE"] = "1"
+    client.refusal()
+    client.environment = {"HF_HUB_OFFLINE": "1"}
 
-    assert client.fetch("maker/toy") == earlier
+    assert client.fetch() == earlier
 
 
 def test_a_gated_repository_asks_for_access_and_a_token(hub: Hub, client: Client) -> None:
-    hub.gated.add("maker/toy")
+    hub.gated.add(client.repository)
     hub.tokens = {"hf_member": True, "hf_stranger": False}
-    reason = client.refusal("maker/toy")
-    assert "it is gated: ask for access at https://127.0.0.1/maker/toy" in reason
+    reason = client.refusal()
+    assert f"it is gated: ask for access at https://127.0.0.1/{client.repository}" in reason
     assert "HF_TOKEN" in reason
 
-    client.environment["HF_TOKEN"] = "hf_stranger"
-    assert "the token's account has no access yet" in client.refusal("maker/toy")
+    client.environment = {"HF_TOKEN": "hf_stranger"}
+    assert "the token's account has no access yet" in client.refusal()
 
-    client.environment["HF_TOKEN"] = "hf_member"
-    client.fetch("maker/toy")
+    client.environment = {"HF_TOKEN": "hf_member"}
+    client.fetch()
     tokens = {each.token for each in hub.requests if each.path.startswith("/cdn/")}
     assert tokens == {None}, "the token must not leave the hub"
 
 
-def test_a_wrong_token_is_named_as_the_cause(client: Client) -> None:
-    client.environment["HF_TOKEN"] = "hf_expired"
+def test_a_wrong_token_is_named_as_the_cause(hub: Hub, client: Client) -> None:
+    assert not hub.tokens
+    client.environment = {"HF_TOKEN": "hf_member"}
 
-    assert "the hub refuses the token: it is wrong or no longer valid" in client.refusal("maker/toy")
+    assert "the hub refuses the token: it is wrong or no longer valid" in client.refusal()
 
 
 def test_an_unknown_repository_may_be_a_private_one(hub: Hub, client: Client) -> None:
@@ -475,48 +547,48 @@ def test_an_unknown_repository_may_be_a_private_one(hub: Hub, client: Client) ->
     assert "HF_TOKEN" in reason
 
     hub.tokens = {"hf_member": True}
-    client.environment["HF_TOKEN"] = "hf_member"
+    client.environment = {"HF_TOKEN": "hf_member"}
     assert "or it is private and the token's account may not read it" in client.refusal("maker/none")
 
 
 def test_an_unknown_revision_is_named(client: Client) -> None:
-    assert client.refusal("maker/toy@v9") == "it has no revision 'v9'"
+    assert client.refusal(f"{client.repository}@v9") == "it has no revision 'v9'"
 
 
 def test_a_commit_that_is_there_is_not_asked_for(hub: Hub, client: Client) -> None:
-    commit = hub.commit("maker/toy")
-    folder = client.fetch(f"maker/toy@{commit}")
+    reference = f"{client.repository}@{hub.commit(client.repository)}"
+    folder = client.fetch(reference)
     hub.requests.clear()
 
-    assert client.fetch(f"maker/toy@{commit}") == folder
+    assert client.fetch(reference) == folder
     assert not hub.requests
 
 
 def test_without_the_hub_what_is_not_there_is_refused(client: Client) -> None:
-    client.environment["HF_HUB_OFFLINE"] = "1"
-    assert client.refusal("maker/toy") == (
+    client.environment = {"HF_HUB_OFFLINE": "1"}
+    assert client.refusal() == (
         "HF_HUB_OFFLINE forbids to ask the hub, and nothing of this revision is in the local cache"
     )
 
-    client.environment = {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    assert "cannot be reached; is there a network?, and nothing of" in client.refusal("maker/toy")
+    client.environment = {"HF_ENDPOINT": NOWHERE}
+    assert "the hub at 127.0.0.1 cannot be reached (no network?)" in client.refusal()
 
 
 def test_without_the_hub_a_snapshot_with_a_hole_is_refused(client: Client) -> None:
-    path = client.fetch("maker/toy") / WEIGHTS
+    path = client.fetch() / WEIGHTS
     path.resolve().unlink()
     path.unlink()
-    client.environment["HF_HUB_OFFLINE"] = "1"
+    client.environment = {"HF_HUB_OFFLINE": "1"}
 
-    assert f"the local cache does not hold all of it: {WEIGHTS} is missing" in client.refusal("maker/toy")
+    assert f"the local cache does not hold all of it: {WEIGHTS} is missing" in client.refusal()
 
 
 def test_a_disk_without_room_is_refused_before_the_weights(hub: Hub, client: Client) -> None:
-    reason = client.refusal("maker/toy", free=500_000)
+    reason = client.refusal(free=500_000)
 
     assert reason.startswith(
         "1.0 MB are still to be fetched and the disk of the hub's cache has 500.0 kB free"
     )
     assert not hub.bodies(WEIGHTS)
-    assert client.fetch("maker/toy", free=1_100_000).is_dir()
-    assert client.fetch("maker/toy", free=0).is_dir(), "what is there needs no room"
+    assert client.fetch(free=1_100_000).is_dir()
+    assert client.fetch(free=0).is_dir(), "what is there needs no room"

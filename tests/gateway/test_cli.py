@@ -92,7 +92,7 @@ def test_the_list_says_what_a_model_lacks(command: Command, tmp_path: Path) -> N
     shutil.copytree(DEMO_PATH, tmp_path / "broken")
     (tmp_path / "broken" / "unet" / "config.json").unlink()
     done = command("list", MODELS_DIR=str(tmp_path))
-    assert "not yet: " in done.stdout
+    assert "no: " in done.stdout
 
 
 def test_an_empty_folder_of_models_is_said_to_be_so(command: Command, tmp_path: Path) -> None:

@@ -1,0 +1,189 @@
+"""Components stored in fewer bits: what is refused, and what it costs the picture."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engines.calls import EngineOptions
+from engines.card import Component, ModelCard
+from engines.detection import demo_card
+from engines.discovery import complete, discover
+from engines.errors import GenerationStopped, NotLoadable
+from engines.loading import LoadedModel, load
+from engines.offloading import Offload, apply
+from engines.quantization import STORAGES, Quantization, check, installed, load_arguments, quantizable
+from tests.engines.bench import Bench
+
+needs_torchao = pytest.mark.skipif(not installed("torchao"), reason="needs torchao, of the extra quantize")
+needs_bitsandbytes = pytest.mark.skipif(
+    not (torch.cuda.is_available() and installed("bitsandbytes")), reason="needs a CUDA device, bitsandbytes"
+)
+SUNSET: Any = {"prompt": "mountains at sunset", "num_inference_steps": 8}
+
+
+def everything(package: str) -> bool:
+    return bool(package)
+
+
+def nothing(package: str) -> bool:
+    return not package
+
+
+@pytest.fixture(scope="module")
+def card() -> ModelCard:
+    return demo_card()
+
+
+@pytest.fixture(scope="module")
+def exact(card: ModelCard) -> Bench:
+    model = load(card, EngineOptions(device="cpu", dtype="float32", threads=1), lambda _: None)
+    return Bench(model, complete(discover(card), model.pipelines))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "words"),
+    [
+        ({"unet2": "int8"}, "cuda", "no such component; those that can be are text_encoder, unet"),
+        (
+            {"movq": "int8"},
+            "cuda",
+            "a VQModel is not to be rounded; those that can be are text_encoder, unet",
+        ),
+        ({"tokenizer": "int8"}, "cuda", "is not to be rounded"),
+        ({"scheduler": "int8"}, "cuda", "a DDPMScheduler is not to be rounded"),
+        ({"unet": "int4"}, "cuda", "no such kind; the kinds are int8, float8, nf4"),
+        ({"unet": "nf4"}, "cpu", "nf4 works on cuda, and this model computes on cpu"),
+        ({"unet": "int8"}, "mps", "int8 works on cuda and cpu, and this model computes on mps"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(
+    wanted: dict[str, str], device: str, words: str, card: ModelCard
+) -> None:
+    with pytest.raises(NotLoadable) as refused:
+        check(card, wanted, device=device, is_installed=everything)
+    ((name, kind),) = wanted.items()
+    assert refused.value.reason.startswith(f"--quantize {name}={kind}: ")
+    assert words in refused.value.reason
+
+
+@pytest.mark.parametrize("kind", Quantization)
+def test_a_missing_package_is_named_with_the_command(kind: Quantization, card: ModelCard) -> None:
+    with pytest.raises(NotLoadable) as refused:
+        check(card, {"text_encoder": kind}, device="cuda", is_installed=nothing)
+    assert f"the package {STORAGES[kind].package} is not installed" in refused.value.reason
+    assert "pip install 'kandinsky-gateway[quantize]'" in refused.value.reason
+
+
+@pytest.mark.parametrize("kind", Quantization)
+def test_what_can_be_had_is_not_refused(kind: Quantization, card: ModelCard) -> None:
+    check(card, {"text_encoder": kind, "unet": kind}, device="cuda:0", is_installed=everything)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "can_be"),
+    [
+        ("T5EncoderModel", True),
+        ("Kandinsky5Transformer3DModel", True),
+        ("AutoencoderKL", False),
+        ("AsymmetricAutoencoderKL", False),
+        ("VQModel", False),
+    ],
+)
+def test_an_autoencoder_stays_exact(class_name: str, can_be: bool) -> None:
+    component = Component(name="it", library="any", class_name=class_name, size=8, dtype="float16")
+    assert quantizable(component) is can_be
+
+
+def quantized(model: LoadedModel, **kinds: str) -> LoadedModel:
+    """The demo model with some of its components loaded again, in fewer bits."""
+    pipelines = {}
+    for method, pipeline in model.pipelines.items():
+        components = dict(pipeline.components)
+        for name, kind in kinds.items():
+            own = type(components[name])
+            arguments = load_arguments(kind, own, device="cpu", dtype=torch.float32)
+            folder = f"{model.card.path}/{name}"
+            components[name] = own.from_pretrained(folder, dtype=torch.float32, **arguments).eval()
+        pipelines[method] = type(pipeline)(**components)
+        pipelines[method].set_progress_bar_config(disable=True)
+        break  # one is enough here
+    return LoadedModel(model.card, pipelines, model.placement, 0.0)
+
+
+def stored_bytes(module: torch.nn.Module) -> int:
+    return sum(part.nbytes for parameter in module.parameters() for part in _parts(parameter))
+
+
+def _parts(tensor: Any) -> Iterator[Any]:
+    """A tensor, or those that one of torchao's is made of."""
+    if type(tensor) in (torch.Tensor, torch.nn.Parameter):
+        yield tensor
+    else:
+        yield from (getattr(tensor, name) for name in tensor.__tensor_flatten__()[0])
+
+
+def difference(one: Bench, other: Bench) -> float:
+    """The mean difference of two models' pictures from one seed, of 255."""
+    ((a, _),) = one.draw(SUNSET, seed=3).images
+    ((b, _),) = other.draw(SUNSET, seed=3).images
+    return float(np.abs(np.asarray(a).astype(int) - np.asarray(b)).mean())
+
+
+@needs_torchao
+@pytest.mark.parametrize(
+    ("kind", "name", "at_most"),
+    [("int8", "text_encoder", 0.2), ("int8", "unet", 0.5), ("float8", "text_encoder", 1.0)],
+)
+def test_a_rounded_component_is_smaller_and_draws_nearly_the_same(
+    kind: str, name: str, at_most: float, exact: Bench
+) -> None:
+    model = quantized(exact.model, **{name: kind})
+    plain, rounded = (each.pipelines["__call__"].components[name] for each in (exact.model, model))
+    assert stored_bytes(rounded) < 0.8 * stored_bytes(plain)
+    assert difference(Bench(model, exact.schema), exact) < at_most
+
+
+@needs_torchao
+@pytest.mark.parametrize("mode", [Offload.MODEL, Offload.GROUP])
+def test_rounded_weights_can_wait_in_the_hosts_memory(mode: Offload, exact: Bench) -> None:
+    rounded = Bench(quantized(exact.model, text_encoder="int8"), exact.schema)
+    moved = Bench(quantized(exact.model, text_encoder="int8", unet="int8"), exact.schema)
+    moved = Bench(quantized(exact.model, text_encoder="int8"), exact.schema)
+    apply(moved.model.pipelines, moved.model.pipelines["__call__"].components, mode, device="cpu")
+    stop = threading.Event()
+    with pytest.raises(GenerationStopped):
+        moved.draw(SUNSET, stop=stop, on_step=lambda *_: stop.set())
+    assert difference(moved, rounded) == 0
+
+
+@needs_torchao
+def test_rounded_weights_cannot_wait_layer_by_layer(exact: Bench) -> None:
+    """When this passes no more, `engines.offloading.check` need not refuse it."""
+    model = quantized(exact.model, text_encoder="int8")
+    with pytest.raises(TypeError):
+        apply(model.pipelines, {}, Offload.SEQUENTIAL, device="cpu")
+
+
+@needs_bitsandbytes
+def test_four_bits_draw_a_similar_picture_on_a_gpu(exact: Bench) -> None:
+    pipeline = quantized_on_gpu(exact)
+    ((reference, _),) = exact.draw(SUNSET, seed=3).images
+    drawn = pipeline(**SUNSET, height=128, width=128, guidance_scale=2.0, generator=seeded(3)).images[0]
+    assert np.abs(np.asarray(drawn).astype(int) - np.asarray(reference)).mean() < 20
+
+
+seeded: Callable[[int], torch.Generator] = torch.Generator("cpu").manual_seed
+
+
+def quantized_on_gpu(exact: Bench) -> Any:
+    pipeline = exact.model.pipelines["__call__"]
+    own = type(pipeline.text_encoder)
+    arguments = load_arguments("nf4", own, device="cuda", dtype=torch.float32)
+    encoder = own.from_pretrained(f"{exact.model.card.path}/text_encoder", dtype=torch.float32, **arguments)
+    return type(pipeline)(**{**pipeline.components, "text_encoder": encoder}).to("cuda")
