@@ -34,7 +34,8 @@ configurations, built without weights. UNet2DConditionModel is Kandinsky 2.2's (
 _LINEAR_ELSEWHERE: Final = 0.9
 
 _WIDE: Final[Mapping[str, float]] = MappingProxyType({"T5EncoderModel": 0.246, "UMT5EncoderModel": 0.246})
-"""Share of the weights that transformers keeps in float32 when asked for float16: the ``wo`` of a T5."""
+"""Share of the weights that transformers keeps in float32 when asked for float16, and that bitsandbytes
+leaves alone: the ``wo`` of a T5."""
 
 _KEPT: Final = frozenset({"prior_prior", "prior", "safety_checker"})
 """Components that diffusers' pipelines exclude from offloading."""
@@ -125,11 +126,17 @@ def _weights(component: Component, dtype: str, kind: str | None) -> float:
     """Bytes of a component's weights when it computes in ``dtype`` and is stored as ``kind``."""
     count = component.size / _ITEM_BYTES.get(component.dtype or "", 2)
     item = _ITEM_BYTES[dtype]
+    wide = _WIDE.get(component.class_name, 0.0)
+    rounded, rounded_bytes = 0.0, 0.0
     if kind is not None:
-        linear = _LINEAR.get(component.class_name, _LINEAR_ELSEWHERE)
-        return count * (linear * STORAGES[Quantization(kind)].bytes_per_weight + (1 - linear) * item)
-    wide = _WIDE.get(component.class_name, 0.0) if dtype == "float16" else 0.0
-    return count * (item + wide * (_ITEM_BYTES["float32"] - item))
+        rounded = _LINEAR.get(component.class_name, _LINEAR_ELSEWHERE)
+        rounded_bytes = STORAGES[Quantization(kind)].bytes_per_weight
+        if kind == Quantization.NF4:
+            rounded -= wide
+        else:
+            wide = 0.0
+    more = _ITEM_BYTES["float32"] - item if dtype == "float16" else 0
+    return count * (rounded * rounded_bytes + (1 - rounded) * item + wide * more)
 
 
 def _moving(parts: tuple[ComponentFootprint, ...], card: ModelCard) -> Iterator[int]:

@@ -41,9 +41,9 @@ def write_pack(
     with opened(card, cache, on_conversion) as model:
         tensors: dict[str, torch.Tensor] = {}
         files = {INDEX: _index(card, model)}
-        for stored in model.components.values():
-            files |= _files(stored)
-            tensors |= {f"{stored.name}.{name}": value for name, value in _tensors(stored).items()}
+        for component, stored in model.components.items():
+            files |= _files(component, stored)
+            tensors |= {f"{component}.{name}": value for name, value in _tensors(stored).items()}
         files |= _preset(card)
         write_safetensors(target, tensors, metadata=pack.encoded(files), report=on_bytes)
 
@@ -54,10 +54,10 @@ def _index(card: ModelCard, model: OpenedModel) -> bytes:
     return json.dumps(index, indent=2).encode()
 
 
-def _files(stored: StoredComponent) -> dict[str, bytes]:
+def _files(component: str, stored: StoredComponent) -> dict[str, bytes]:
     """The small files of a component: configurations and vocabularies, those of other components not."""
     own = (file for file in sorted(stored.folder.iterdir()) if pack.may_be_packed(file))
-    return {f"{stored.name}/{file.name}": file.read_bytes() for file in own}
+    return {f"{component}/{file.name}": file.read_bytes() for file in own}
 
 
 def _tensors(stored: StoredComponent) -> Mapping[str, torch.Tensor]:

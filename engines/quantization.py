@@ -103,9 +103,10 @@ def _refusal(
         return f"the model has no such component; those that can be are {able}"
     if not quantizable(component):
         return f"a {component.class_name} is not to be rounded; those that can be are {able}"
-    if word not in Quantization:
+    kind = next((each for each in Quantization if each == word), None)
+    if kind is None:
         return f"there is no such kind; the kinds are {', '.join(Quantization)}"
-    storage = STORAGES[Quantization(word)]
+    storage = STORAGES[kind]
     if device not in storage.devices:
         return f"{word} works on {' and '.join(storage.devices)}, and this model computes on {device}"
     if not is_installed(storage.package):

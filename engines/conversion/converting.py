@@ -10,7 +10,7 @@ from engines.calls import LoadPhase, LoadProgress
 from engines.card import CheckpointFormat, ModelCard
 from engines.conversion.cache import Cache, Manifest, Origin
 from engines.conversion.keys import key_of, sources_of
-from engines.formats import originals
+from engines.formats import checkpoints, originals
 
 Report = Callable[[LoadProgress], None]
 
@@ -63,7 +63,7 @@ def converted(card: ModelCard, cache: Cache, report: Report) -> tuple[str, Path]
 def _size(card: ModelCard) -> int:
     """What a conversion takes on the disk, in bytes."""
     if card.format is CheckpointFormat.CHECKPOINT:
-        return card.size
+        return sum(component.size for component in checkpoints.written(card).values())
     parts = {each.name for each in originals.layout_of_card(card).components if each.made_from}
     return sum(component.size for component in card.components if component.name in parts)
 

@@ -21,6 +21,13 @@ from engines.formats.weights import Weights
 _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
 """Of a member of a zip archive: signature, length of its name, length of its extra field."""
 _SIGNATURE: Final = b"PK\x03\x04"
+_OTHER_ORDER: Final = b"big"
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip archive by its first bytes, as torch tells: one that only ends so is none."""
+    with path.open("rb") as file:
+        return file.read(len(_SIGNATURE)) == _SIGNATURE
 
 
 def read_inert(path: Path, stored: Weights) -> dict[str, torch.Tensor]:
@@ -29,7 +36,7 @@ def read_inert(path: Path, stored: Weights) -> dict[str, torch.Tensor]:
     Raises:
         NotLoadable: it has another format, is compressed, or a tensor reaches beyond its bytes.
     """
-    if not zipfile.is_zipfile(path):
+    if not is_archive(path):
         reason = (
             f"{path.name} is a pickle of before PyTorch 1.6 with classes of its own, which are never made: save "
             "its state_dict anew with a current PyTorch"
@@ -39,6 +46,11 @@ def read_inert(path: Path, stored: Weights) -> dict[str, torch.Tensor]:
         program = next(entry.filename for entry in archive.infolist() if entry.filename.endswith("/data.pkl"))
         folder = program.removesuffix("data.pkl")
         entries = {entry.filename: entry for entry in archive.infolist()}
+        order = entries.get(f"{folder}byteorder")
+        if order is not None and archive.open(order).read(len(_OTHER_ORDER)) == _OTHER_ORDER:
+            raise NotLoadable(
+                path.name, f"{path.name} was saved on a big-endian machine: save it anew on this one"
+            )
     whole = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
     places = {
         key: _bytes_of(path, entries.get(f"{folder}data/{key}"), key) for key in _storages(stored.tensors)
@@ -75,13 +87,15 @@ def _tensor(
     place = tensor.place
     assert place is not None, "the machine gives every tensor of a checkpoint its place"
     begin, length = places[place.storage]
-    if _reach(tensor, place) > length or begin + length > whole.nbytes():
+    if _reach(tensor, place) > length or begin + length > whole.nbytes() or tensor.size > whole.nbytes():
         raise NotLoadable(path.name, f"{path.name} is damaged: {name} reaches beyond its bytes")
-    dtype = getattr(torch, place.storage_dtype)
-    raw = torch.empty(0, dtype=torch.uint8).set_(whole, begin, (length,), (1,))
+    dtype = getattr(torch, tensor.dtype)
+    whole_elements = length - length % dtype.itemsize
+    raw = torch.empty(0, dtype=torch.uint8).set_(whole, begin, (whole_elements,), (1,))
     # Torch aligns storages to 64 bytes; a file that others wrote may not.
     typed = (raw if begin % dtype.itemsize == 0 else raw.clone()).view(dtype)
-    return typed.as_strided(tensor.shape, place.stride, place.offset).view(getattr(torch, tensor.dtype))
+    # The offset of a strided view counts from the beginning of the file, not of what it is a view of.
+    return typed.as_strided(tensor.shape, place.stride, typed.storage_offset() + place.offset)
 
 
 def _reach(tensor: Tensor, place: Place) -> int:
@@ -91,4 +105,4 @@ def _reach(tensor: Tensor, place: Place) -> int:
     last = place.offset + sum(
         (edge - 1) * step for edge, step in zip(tensor.shape, place.stride, strict=True)
     )
-    return (last + 1) * WIDTHS[place.storage_dtype]
+    return (last + 1) * WIDTHS[tensor.dtype]

@@ -10,19 +10,25 @@ from pydantic import JsonValue
 
 from engines.conversion.component import ConvertedComponent, Original, check_against
 
-# XLM-RoBERTa's: heads of 64, and two positions before the first word's. Source: its configuration.
+# XLM-RoBERTa's heads. Source: its configuration.
 _HEAD_CHANNELS: Final = 64
+_STATED: Final = ("num_attention_heads", "layer_norm_eps", "hidden_act", "bos_token_id", "pad_token_id")
+"""What shapes cannot tell and a configuration may."""
 _WHAT: Final = "the multilingual CLIP of Kandinsky 2.1"
 
 
-def text_encoder(source: Mapping[str, torch.Tensor]) -> ConvertedComponent:
-    """Find the configuration that the tensors are of; the one beside the original names no sizes.
+def text_encoder(source: Mapping[str, torch.Tensor], stated: Mapping[str, JsonValue]) -> ConvertedComponent:
+    """Find the configuration that the tensors are of.
+
+    ``stated`` is the config.json beside the original, of which only is used what shapes cannot tell: it may
+    be that of XLM-RoBERTa, or name nothing but the model's base.
 
     Raises:
         NotLoadable: tensors are missing, too many, or of the wrong shape.
     """
     tensors = {name: value for name, value in source.items() if not name.endswith(".position_ids")}
-    component = ConvertedComponent("MultilingualCLIP", _config(Original(tensors, _WHAT)), tensors)
+    told = {name: stated[name] for name in _STATED if name in stated}
+    component = ConvertedComponent("MultilingualCLIP", _config(Original(tensors, _WHAT)) | told, tensors)
     check_against(component, _meta_shapes(component), _WHAT)
     return component
 

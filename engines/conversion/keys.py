@@ -56,10 +56,17 @@ def _key(card: ModelCard, origins: tuple[Origin, ...]) -> str:
         card.family.value,
         card.variant,
         card.pipeline_class,
-        [component.name for component in card.components],
+        _components(card),
         [origin.digest for origin in origins],
     ]
     return hashlib.sha256(json.dumps(material).encode()).hexdigest()[:32]
+
+
+def _components(card: ModelCard) -> list[str]:
+    """Those that a conversion may write: a safety checker that is not asked for makes no other one."""
+    if card.format is CheckpointFormat.CHECKPOINT:
+        return checkpoints.readable(card)
+    return [component.name for component in card.components]
 
 
 def _files(place: Path) -> Iterator[Path]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import warnings
 import zipfile
-from collections.abc import Mapping
+import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from engines.card import CheckpointFormat
-from engines.conversion.inert_reading import read_inert
+from engines.conversion.inert_reading import is_archive, read_inert
 from engines.errors import NotLoadable
 from engines.formats import single_file, weights
 from engines.pickles import require_safe
@@ -24,8 +26,9 @@ def open_tensors(path: Path, wrapper: str | None = None) -> dict[str, torch.Tens
 
     ``wrapper`` is the key of a pickle under which they lie, where it is not one of the usual.
 
-    A pickle is opened by ``torch.load(weights_only=True)``; one with classes that torch does not let
-    through (trainers' states) is read by `engines.conversion.inert_reading`, for which a class is a word.
+    A pickle in torch's zip format is read by `engines.conversion.inert_reading`, for which a class is a word;
+    one of another form by ``torch.load(weights_only=True)``, if it makes nothing but tensors: of the classes
+    that torch lets through, some take any memory that a program asks for.
 
     Raises:
         NotLoadable: the file is damaged, or no weight file.
@@ -54,30 +57,58 @@ def map_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _pickle(path: Path, stored: weights.Weights) -> dict[str, torch.Tensor]:
     require_safe(path.name)
     try:
-        tree = torch.load(path, map_location="cpu", weights_only=True, mmap=_can_be_mapped(path))
+        if stored.foreign or _can_be_mapped(path):
+            return read_inert(path, stored)
+        with warnings.catch_warnings():
+            # Of the protocol that a file was written in, which is nobody's concern.
+            warnings.simplefilter("ignore")
+            tree = torch.load(path, map_location="cpu", weights_only=True)
+        return _named(tree, stored)
     except pickle.UnpicklingError:
         return read_inert(path, stored)
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         reason = f"{path.name} is damaged: torch cannot read it ({type(error).__name__})"
         raise NotLoadable(path.name, reason) from error
-    return _named(tree, stored.wrapper)
 
 
-def _named(tree: Any, wrapper: str | None) -> dict[str, torch.Tensor]:
-    """The same tensors under the same names as `weights.read` lists."""
+_DAMAGED: Final = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What torch's unpickler raises on a program that is malformed."""
+
+
+def _named(tree: Any, stored: weights.Weights) -> dict[str, torch.Tensor]:
+    """The tensors that `weights.read` lists, and no others.
+
+    Their own methods are not called: a program can give an object attributes of the same names.
+    """
     if isinstance(tree, list | tuple):
         tree = {str(place): value for place, value in enumerate(tree)}
-    inside: Mapping[Any, Any] = tree[wrapper] if wrapper else tree
-    return {
-        name: value.detach()
-        for name, value in inside.items()
-        if isinstance(name, str) and isinstance(value, torch.Tensor)
-    }
+    inside = dict.__getitem__(tree, stored.wrapper) if stored.wrapper else tree
+    found = {}
+    for name, listed in stored.tensors.items():
+        tensor = torch.Tensor.detach(dict.__getitem__(inside, name))
+        if tuple(tensor.shape) != listed.shape or str(tensor.dtype) != f"torch.{listed.dtype}":
+            raise ValueError(f"{name} is another tensor than the one listed")
+        found[name] = tensor
+    return found
 
 
 def _can_be_mapped(path: Path) -> bool:
     """Whether it is a zip archive whose tensors are stored and not deflated."""
-    if not zipfile.is_zipfile(path):
+    if not is_archive(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())

@@ -16,6 +16,7 @@ from engines.conversion import kandinsky2, kandinsky2_text, kandinsky3, kandinsk
 from engines.conversion.component import ConvertedComponent
 from engines.conversion.reading import open_tensors
 from engines.errors import NotLoadable
+from engines.formats import content
 from engines.formats.diffusers_folder import weights_in
 from engines.formats.layouts import PROJECTIONS
 
@@ -51,6 +52,11 @@ def _prior(sources: Sources) -> ConvertedComponent:
     return kandinsky2.prior(sources.open("prior"), stats["0"], stats["1"])
 
 
+def _text_encoder_2_1(sources: Sources) -> ConvertedComponent:
+    stated = content.read_object(sources.path("text_encoder") / "config.json")
+    return kandinsky2_text.text_encoder(sources.open("text_encoder"), stated)
+
+
 def _unet_3(sources: Sources) -> ConvertedComponent:
     if sources.card.source("projection") is not None:
         return kandinsky3.unet(sources.open("unet"), sources.open("projection"))
@@ -62,7 +68,7 @@ def _unet_3(sources: Sources) -> ConvertedComponent:
 _COMPONENTS: Final[Mapping[Family, Mapping[str, Convert]]] = MappingProxyType(
     {
         Family.KANDINSKY_2_1: {
-            "text_encoder": lambda sources: kandinsky2_text.text_encoder(sources.open("text_encoder")),
+            "text_encoder": _text_encoder_2_1,
             "unet": lambda sources: kandinsky2.unet(sources.open("unet")),
             "movq": lambda sources: movq.movq(sources.open("movq")),
             "prior_prior": _prior,

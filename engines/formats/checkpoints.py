@@ -1,58 +1,31 @@
 """Single checkpoints of Stable Diffusion, SDXL, SD3 and Flux: what is in the file, and what its folder adds.
 
-Of such a file diffusers makes a pipeline (``from_single_file``), given a folder with the configurations:
-any diffusers folder of the same class, with or without weights. What the file lacks (the text encoders of
-Flux, mostly) is taken from that folder's weights.
+Such a file becomes a pipeline by diffusers' own conversion (``from_single_file``), given a folder with the
+configurations: any diffusers folder of the same class, with or without weights. What the file lacks (the
+text encoders of Flux, mostly) is taken from that folder's weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 from engines.card import CheckpointFormat, Component, ModelCard, Part, Source
 from engines.errors import NotLoadable
-from engines.formats import companions, content, diffusers_folder, weights
+from engines.formats import checkpoint_fit, companions, content, diffusers_folder, weights
+from engines.formats.checkpoint_parts import PLACES, denoiser_in, held_by
 from engines.formats.companions import Companion
-from engines.formats.diffusers_folder import INDEX, has_vocabulary, is_pipeline, weights_in
+from engines.formats.diffusers_folder import INDEX, has_vocabulary, has_weights, is_pipeline, weights_in
 from engines.formats.single_file import SingleFile
 from engines.formats.weights import Weights
 
 ROLE: Final = "config"
 
-# Names that begin so are the component's, as the programs that write such files call them.
-_PARTS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(
-    {
-        "StableDiffusionPipeline": {
-            "unet": ("model.diffusion_model.",),
-            "vae": ("first_stage_model.",),
-            "text_encoder": ("cond_stage_model.",),
-        },
-        "StableDiffusionXLPipeline": {
-            "unet": ("model.diffusion_model.",),
-            "vae": ("first_stage_model.",),
-            "text_encoder": ("conditioner.embedders.0.",),
-            "text_encoder_2": ("conditioner.embedders.1.",),
-        },
-        "StableDiffusion3Pipeline": {
-            "transformer": ("model.diffusion_model.", "joint_blocks."),
-            "vae": ("first_stage_model.",),
-            "text_encoder": ("text_encoders.clip_l.",),
-            "text_encoder_2": ("text_encoders.clip_g.",),
-            "text_encoder_3": ("text_encoders.t5xxl.",),
-        },
-        "FluxPipeline": {
-            "transformer": ("model.diffusion_model.", "double_blocks.", "single_blocks."),
-            "vae": ("vae.",),
-            "text_encoder": ("text_encoders.clip_l.",),
-            "text_encoder_2": ("text_encoders.t5xxl.",),
-        },
-    }
-)
 _OPTIONAL: Final = ("safety_checker", "feature_extractor", "image_encoder")
-_TEXT_WIDTH: Final = "attn2.to_k.weight"
+_MOST_NEIGHBOURS: Final = 3
+_PREDICTS_VELOCITY: Final = "v_pred"
+"""An empty tensor by which a file of SDXL says how it was trained."""
 
 
 def describe(
@@ -63,44 +36,41 @@ def describe(
     Raises:
         NotLoadable: the folder of its configuration is missing or another model's, or a part is nowhere.
     """
+    class_name = checkpoint_fit.class_for(found.class_name, denoiser_in(found.class_name, stored), found.what)
+    held = held_by(class_name, stored)
     companion = Companion(
         ROLE,
-        f"the folder of its configuration and tokenizers (any diffusers folder of a {found.class_name})",
-        (path.stem, "config", *_neighbours(path)),
-        _fault(found.class_name, stored),
+        f"the folder of its configuration and tokenizers (any diffusers folder of a {class_name})",
+        (path.stem, "config", *_neighbours(path, class_name)),
+        _fault(class_name, stored, held),
     )
     folder = companions.find(path, f"{found.what} without its configuration", [companion], given)[ROLE]
-    components = tuple(_components(card.name, folder, held_by(found.class_name, stored)))
+    components = tuple(_components(folder, held))
     return card.model_copy(
         update={
             "format": CheckpointFormat.CHECKPOINT,
             "part": Part.WHOLE,
-            "pipeline_class": found.class_name,
-            "stored_class": found.class_name,
+            "pipeline_class": class_name,
+            "stored_class": class_name,
             "components": components,
             "size": sum(component.size for component in components),
             "dtype": weights.main_dtype((component.dtype, component.size) for component in components),
             "sources": (Source(role="checkpoint", path=str(path)), Source(role=ROLE, path=str(folder))),
-            "pickled": stored.format is CheckpointFormat.PICKLE_FILE,
+            "pickled": _pickled(folder, stored, components, held),
             "loadable": True,
+            **diffusers_folder.traits({name: _config(folder, name) for name in held}),
         }
     )
 
 
-def held_by(class_name: str, stored: Weights) -> dict[str, Component]:
-    """The components with weights in a checkpoint: their sizes and types, without classes."""
-    held = {}
-    for name, prefixes in _PARTS[class_name].items():
-        tensors = [tensor for key, tensor in stored.tensors.items() if key.startswith(prefixes)]
-        if tensors:
-            held[name] = Component(
-                name=name,
-                library="",
-                class_name="",
-                size=sum(tensor.size for tensor in tensors),
-                dtype=weights.main_dtype((tensor.dtype, tensor.size) for tensor in tensors),
-            )
-    return held
+def written(card: ModelCard) -> dict[str, Component]:
+    """The components of a described checkpoint that its conversion writes, by name.
+
+    Raises:
+        NotLoadable: the file is damaged, or has changed since.
+    """
+    held = held_by(card.pipeline_class or "", weights.read(Path(card.path)))
+    return {component.name: component for component in card.components if component.name in held}
 
 
 def files_of(card: ModelCard) -> Iterator[Path]:
@@ -108,9 +78,14 @@ def files_of(card: ModelCard) -> Iterator[Path]:
     yield Path(card.path)
     folder = config_folder(card)
     yield folder / INDEX
-    for component in card.components:
-        below = folder / component.name
-        yield from sorted(file for file in below.glob("*.json") if file.is_file())
+    for name in readable(card):
+        yield folder / name / "config.json"
+
+
+def readable(card: ModelCard) -> list[str]:
+    """The components of a described checkpoint that such files can hold, by name."""
+    places = PLACES[card.pipeline_class or ""]
+    return [component.name for component in card.components if component.name in places]
 
 
 def config_folder(card: ModelCard) -> Path:
@@ -120,80 +95,105 @@ def config_folder(card: ModelCard) -> Path:
     return folder
 
 
-def _components(model: str, folder: Path, held: Mapping[str, Component]) -> Iterator[Component]:
-    index = content.read_object(folder / INDEX)
-    for name, value in index.items():
-        if not isinstance(value, list) or name.startswith("_") or value == [None, None]:
-            continue
-        library, class_name = value
+def _components(folder: Path, held: Mapping[str, Component]) -> Iterator[Component]:
+    """The folder's components, those of the file with their sizes there."""
+    for name, library, class_name in _listed(folder, held):
         if name in held:
             yield held[name].model_copy(update={"library": library, "class_name": class_name})
             continue
-        below = folder / name
-        if name in _OPTIONAL and (not below.is_dir() or weights_in(below) is None):
-            continue
-        diffusers_folder.require_known(name, library, class_name)
-        if "Tokenizer" in class_name and not has_vocabulary(below):
-            raise NotLoadable(model, f"the tokenizer in {folder.name}/{name}/ has no vocabulary")
-        yield _from_folder(model, below, name, library=library, class_name=class_name)
-
-
-def _from_folder(model: str, folder: Path, name: str, *, library: str, class_name: str) -> Component:
-    if any(word in class_name for word in ("Tokenizer", "Scheduler", "Processor", "Extractor")):
-        return Component(name=name, library=library, class_name=class_name)
-    stored = weights_in(folder) if folder.is_dir() else None
-    if stored is None:
-        reason = (
-            f"the file does not hold the component {name} ({class_name}), and the folder of its configuration "
-            f"({folder.parent.name}) has no weights for it: give a folder that has, {companions.OPTION} {ROLE}=PATH"
+        stored = weights_in(folder / name) if has_weights(class_name) else None
+        read = [weights.read(file) for file in stored.files] if stored else []
+        yield Component(
+            name=name,
+            library=library,
+            class_name=class_name,
+            size=sum(each.size for each in read),
+            dtype=weights.main_dtype((each.dtype, each.size) for each in read),
         )
-        raise NotLoadable(model, reason)
-    read = [weights.read(file) for file in stored.files]
-    return Component(
-        name=name,
-        library=library,
-        class_name=class_name,
-        size=sum(each.size for each in read),
-        dtype=weights.main_dtype((each.dtype, each.size) for each in read),
-    )
 
 
-def _fault(class_name: str, stored: Weights) -> Callable[[Path], str | None]:
+def _listed(folder: Path, held: Mapping[str, Component]) -> Iterator[tuple[str, str, str]]:
+    """The folder's components without those that a model can do without and that have no weights."""
+    for name, library, class_name in diffusers_folder.listed(content.read_object(folder / INDEX)):
+        below = folder / name
+        absent = not below.is_dir() or (has_weights(class_name) and weights_in(below) is None)
+        if name in held or name not in _OPTIONAL or not absent:
+            yield name, library, class_name
+
+
+def _pickled(
+    folder: Path, stored: Weights, components: tuple[Component, ...], held: Mapping[str, Component]
+) -> bool:
+    others = (weights_in(folder / each.name) for each in components if each.size and each.name not in held)
+    in_pickle = stored.format is CheckpointFormat.PICKLE_FILE
+    return in_pickle or any(other.pickled for other in others if other is not None)
+
+
+def _fault(class_name: str, stored: Weights, held: Mapping[str, Component]) -> Callable[[Path], str | None]:
     def fault(folder: Path) -> str | None:
         if not is_pipeline(folder):
             return f"has no {INDEX}"
         try:
             there = diffusers_folder.class_of(folder)
-            config = _denoiser(folder)
+            if there != class_name:
+                return f"is the folder of a {there}, not of a {class_name}"
+            return _lacking(class_name, folder, held) or _other_model(class_name, folder, stored)
         except NotLoadable as error:
             return f"is damaged: {error.reason}"
-        if there != class_name:
-            return f"is the folder of a {there}, not of a {class_name}"
-        wanted, width = config.get("cross_attention_dim"), _text_width(stored)
-        if isinstance(wanted, int) and width is not None and wanted != width:
-            return (
-                f"is of a model whose text embeddings have {wanted} features, where the file's have {width}"
-            )
-        return None
 
     return fault
 
 
-def _denoiser(folder: Path) -> dict[str, Any]:
-    for name in ("unet", "transformer"):
-        if (folder / name / "config.json").is_file():
-            return content.read_object(folder / name / "config.json")
-    return {}
+def _lacking(class_name: str, folder: Path, held: Mapping[str, Component]) -> str | None:
+    """What a folder lacks of which the file has no more than weights, in words."""
+    for name, _, kind in _listed(folder, held):
+        below = folder / name
+        if name in held and kind not in PLACES[class_name][name].classes:
+            return f"has a {kind} as its {name}, which the file's cannot be"
+        if name not in held and has_weights(kind) and (not below.is_dir() or weights_in(below) is None):
+            return f"has no weights for {name} ({kind}), which the file does not hold"
+        if has_weights(kind):
+            _config(folder, name)
+        elif kind.endswith("Scheduler"):
+            content.read_object(below / "scheduler_config.json")
+        elif "Tokenizer" in kind and not has_vocabulary(below):
+            return f"has no vocabulary in {name}/"
+    return None
 
 
-def _text_width(stored: Weights) -> int | None:
-    shapes = (tensor.shape for name, tensor in stored.tensors.items() if name.endswith(_TEXT_WIDTH))
-    return next((shape[1] for shape in shapes if len(shape) == 2), None)
+def _other_model(class_name: str, folder: Path, stored: Weights) -> str | None:
+    """Where the folder's configuration is not that of the file's denoiser, in words."""
+    name = next(iter(PLACES[class_name]))
+    wrong = checkpoint_fit.misfit(class_name, _config(folder, name), denoiser_in(class_name, stored))
+    if wrong is not None:
+        return f"is the folder of another model: the {name}'s {wrong}"
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    if _PREDICTS_VELOCITY in stored.tensors and (
+        content.read_object(scheduler).get("prediction_type") != "v_prediction"
+    ):
+        return (
+            "is the folder of another model: its scheduler's prediction_type is not the file's v_prediction"
+        )
+    return None
 
 
-def _neighbours(path: Path) -> list[str]:
-    """The diffusers folders beside a file: one of its own class will do."""
+def _config(folder: Path, name: str) -> dict[str, Any]:
+    config = content.read_object(folder / name / "config.json")
+    diffusers_folder.refuse_kernels(config)
+    return config
+
+
+def _neighbours(path: Path, class_name: str) -> list[str]:
+    """The diffusers folders beside a file: those of its own class, or the first few to say what they are."""
     try:
-        return sorted(entry.name for entry in path.parent.iterdir() if is_pipeline(entry))
+        found = sorted(entry.name for entry in path.parent.iterdir() if is_pipeline(entry))
     except OSError:
         return []
+    return [name for name in found if _is_of(path.parent / name, class_name)] or found[:_MOST_NEIGHBOURS]
+
+
+def _is_of(folder: Path, class_name: str) -> bool:
+    try:
+        return diffusers_folder.class_of(folder) == class_name
+    except NotLoadable:
+        return False

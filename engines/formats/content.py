@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +18,13 @@ def head(path: Path, count: int) -> bytes:
     """The first ``count`` bytes of a file.
 
     Raises:
-        NotLoadable: the file is not there, is empty, cannot be read, or is a Git LFS pointer or a
-            web page that was saved in its place.
+        NotLoadable: the file is not there, is empty, cannot be read, is a pipe or a device, or is a Git LFS
+            pointer or a web page that was saved in its place.
     """
     try:
+        # Who opens a pipe waits for its other end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise NotLoadable(path.name, f"{path.name} is no file, but {_kind(path)}")
         with path.open("rb") as file:
             start = file.read(max(count, 512))
     except FileNotFoundError:
@@ -32,6 +36,10 @@ def head(path: Path, count: int) -> bytes:
     if impostor:
         raise NotLoadable(path.name, f"{path.name} {impostor}")
     return start[:count]
+
+
+def _kind(path: Path) -> str:
+    return "a folder" if path.is_dir() else "a pipe, a socket or a device, which is never read"
 
 
 def _impostor(start: bytes) -> str | None:

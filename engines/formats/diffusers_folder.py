@@ -22,7 +22,21 @@ OWN_LIBRARY: Final = own_classes.LIBRARY
 INPAINTING_CHANNELS: Final = 9
 """Of the first layer of a denoiser that was made to inpaint: latents, the picture's latents, the mask."""
 NOTHING: Final[Mapping[str, Path]] = MappingProxyType({})
-_NAME: Final = re.compile(r"[A-Za-z]\w*")
+_NAME: Final = re.compile(r"[A-Za-z]\w*", re.ASCII)
+_CHOOSERS: Final = re.compile(
+    r"Auto(?:Model|Tokenizer|Processor|ImageProcessor|FeatureExtractor|Config)\w*|\w*Pipeline\w*"
+)
+"""Classes that make another one, which a file names: transformers' would ask on the terminal whether to run
+the code that lies there, and diffusers' would read an index that nobody has looked at."""
+_CONFIGURATIONS: Final = (
+    "config.json",
+    "feature_extractor_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+    "video_preprocessor_config.json",
+)
+_KERNELS: Final = ("attn_implementation", "_attn_implementation", "experts_implementation")
 _WITHOUT_WEIGHTS: Final = ("Scheduler", "Tokenizer", "Processor", "Extractor")
 _WEIGHT_FILE: Final = re.compile(
     r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(?P<variant>\w+))?(?P<kind>\.safetensors|\.bin)"
@@ -106,6 +120,8 @@ def class_in(index: Mapping[str, Any]) -> str:
         raise NotLoadable(INDEX, f"{INDEX} asks for its own pipeline code, which is never executed")
     if not isinstance(name, str) or not name:
         raise NotLoadable(INDEX, f"{INDEX} names no pipeline class (_class_name)")
+    if not _NAME.fullmatch(name) or "Pipeline" not in name or name.endswith("Output"):
+        raise NotLoadable(INDEX, f"{INDEX} names {name[:100]!r} as its pipeline, which is no pipeline's name")
     return name
 
 
@@ -192,8 +208,14 @@ def _require_inside(root: Path, folder: Path) -> None:
     if bound.parent.name == "snapshots" and bound.parent.parent.name.startswith("models--"):
         bound = bound.parent.parent
     for file in (folder, *folder.iterdir()):
-        if not file.resolve().is_relative_to(bound):
-            shown = file.relative_to(root).as_posix() if file != root else root.name
+        shown = file.relative_to(root).as_posix() if file != root else root.name
+        try:
+            inside = file.resolve().is_relative_to(bound)
+        except (RuntimeError, OSError) as error:
+            raise NotLoadable(INDEX, f"{shown} is a link that leads to itself") from error
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise NotLoadable(INDEX, f"{shown} is a pipe, a socket or a device, which is never read")
+        if not inside:
             reason = (
                 f"{shown} is a link that leads out of the model's folder: put the file itself there, or name the "
                 f"component's folder with --component {folder.name}=PATH"
@@ -207,9 +229,14 @@ def require_known(name: str, library: str, class_name: str) -> None:
     Raises:
         NotLoadable: it would be code that comes with the model.
     """
+    if not _NAME.fullmatch(class_name) or _CHOOSERS.fullmatch(class_name):
+        reason = f"{INDEX}: {name} is a {class_name[:100]!r}, which is the name of no component's class"
+        raise NotLoadable(INDEX, reason)
     own = library == OWN_LIBRARY and class_name in own_classes.NAMES
     if not (own or library in LIBRARIES or library in _pipeline_modules()):
-        reason = f"{INDEX}: {name} is a {class_name} of {library!r}: a model's own code is never executed"
+        reason = (
+            f"{INDEX}: {name} is a {class_name} of {library[:100]!r}: a model's own code is never executed"
+        )
         raise NotLoadable(INDEX, reason)
 
 
@@ -228,15 +255,37 @@ def weights_of(name: str, class_name: str, folder: Path) -> StoredWeights | None
             raise NotLoadable(name, reason)
         return None
     if not has_weights(class_name):
+        _refuse_own_code(name, class_name, folder)
         return None
     try:
-        content.read_object(folder / "config.json")
+        refuse_kernels(content.read_object(folder / "config.json"))
     except NotLoadable as error:
         raise NotLoadable(name, f"the component {name}: {error.reason}") from error
     found = weights_in(folder)
     if found is None:
         raise NotLoadable(name, f"the component {name} ({class_name}) has no weight file in {name}/")
     return found
+
+
+def _refuse_own_code(name: str, class_name: str, folder: Path) -> None:
+    """See that no file of a processor names code for one of its parts: transformers would ask on the terminal
+    whether to run it."""
+    if not class_name.endswith("Processor") or "ImageProcessor" in class_name:
+        return
+    for file in sorted(folder.glob("*.json")):
+        if file.name in _CONFIGURATIONS and "auto_map" in content.read_object(file):
+            reason = f"{name}/{file.name} asks for code of its own (auto_map), which is never executed"
+            raise NotLoadable(name, reason)
+
+
+def refuse_kernels(config: Mapping[str, Any]) -> None:
+    """Attention by the name of a repository is code, which transformers would fetch and run."""
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for key in _KERNELS:
+            if "/" in str(part.get(key) or "")[:1000]:
+                raise NotLoadable(
+                    key, f"config.json asks for code from a hub ({key}), which is never executed"
+                )
 
 
 def has_vocabulary(folder: Path) -> bool:
@@ -265,7 +314,12 @@ def _shards(index: Path) -> tuple[Path, ...]:
     placed = content.read_object(index).get("weight_map")
     if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
         raise NotLoadable(index.name, f"{index.name} has no map of weights to files")
-    files = tuple(index.parent / Path(name).name for name in sorted(set(placed.values())))
+    kind = ".safetensors" if ".safetensors." in index.name else ".bin"
+    for name in sorted(set(placed.values())):
+        if Path(name).name != name or not name.endswith(kind):
+            reason = f"{index.name} names {name[:100]!r}, which is no {kind} file beside it"
+            raise NotLoadable(index.name, reason)
+    files = tuple(index.parent / name for name in sorted(set(placed.values())))
     for file in files:
         if not file.is_file():
             raise NotLoadable(file.name, f"{index.parent.name}/{file.name} is missing")

@@ -49,6 +49,8 @@ class _Mark:
 _MARK: Final = _Mark()
 _LONGEST: Final = 2**40
 """A tensor's edge beyond this is no tensor's."""
+_MOST_DIMENSIONS: Final = 64
+"""Torch's own limit. A program can name one long tuple as the shape of a million tensors."""
 
 _STORAGES: Final = MappingProxyType(
     {
@@ -69,10 +71,14 @@ _STORAGES: Final = MappingProxyType(
 
 
 class InertMachine:
-    """Runs one program; `result` is its value after the STOP opcode."""
+    """Runs one program; `result` is its value after the STOP opcode.
+
+    ``foreign`` tells whether it would have called anything but what describes tensors.
+    """
 
     def __init__(self) -> None:
         self.result: object = OPAQUE
+        self.foreign = False
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
@@ -178,19 +184,23 @@ class InertMachine:
 
     def _stack_global(self) -> None:
         name, module = self._stack.pop(), self._stack.pop()
-        self._stack.append(_Global(str(module), str(name)))
+        # Anything else than words is not looked at: lists that hold each other have no end as text.
+        named = isinstance(module, str) and isinstance(name, str)
+        self._stack.append(_Global(module, name) if named else OPAQUE)
 
     def _storage(self) -> None:
         """The persistent id of a storage: ("storage", class, key, device, count)."""
         reference = self._stack.pop()
-        kind = reference[1] if isinstance(reference, tuple) and len(reference) > 1 else None
+        whole = isinstance(reference, tuple) and len(reference) in (5, 6) and reference[0] == "storage"
+        kind, key = reference[1:3] if whole else (None, None)
         dtype = _STORAGES.get(kind.name) if isinstance(kind, _Global) else None
-        self._stack.append(_Storage(dtype, str(reference[2])) if dtype and len(reference) > 2 else OPAQUE)
+        self._stack.append(_Storage(dtype, key) if dtype and isinstance(key, str) else OPAQUE)
 
     def _call(self) -> None:
         arguments, function = self._stack.pop(), self._stack.pop()
         describe = _CALLS.get((function.module, function.name)) if isinstance(function, _Global) else None
         known = describe is not None and isinstance(arguments, tuple)
+        self.foreign |= not known
         self._stack.append(describe(arguments) if describe and known else OPAQUE)
 
     def _call_with_keywords(self) -> None:
@@ -206,16 +216,23 @@ def _tensor(arguments: tuple[Any, ...]) -> object:
     if len(arguments) < 4 or not isinstance(arguments[0], _Storage):
         return OPAQUE
     storage, offset, shape, stride = arguments[:4]
+    if any(isinstance(value, dict) and value for value in arguments[6:]):
+        # Marks of a conjugate or a negative: its values are not those that lie there.
+        return OPAQUE
     if not (_are_lengths(shape) and _are_lengths(stride) and _are_lengths((offset,))):
+        return OPAQUE
+    if len(shape) != len(stride):
         return OPAQUE
     stated = next((value.name for value in arguments[4:] if isinstance(value, _Global)), None)
     dtype = stated if stated and stated in WIDTHS else storage.dtype
-    return Tensor(dtype, shape, Place(storage.key, storage.dtype, offset, stride))
+    return Tensor(dtype, shape, Place(storage.key, offset, stride))
 
 
 def _are_lengths(values: object) -> bool:
-    return isinstance(values, tuple) and all(
-        isinstance(edge, int) and 0 <= edge < _LONGEST for edge in values
+    return (
+        isinstance(values, tuple)
+        and len(values) <= _MOST_DIMENSIONS
+        and all(type(edge) is int and 0 <= edge < _LONGEST for edge in values)
     )
 
 

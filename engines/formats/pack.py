@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -28,6 +29,9 @@ FILES_KEY: Final = "kandinsky_gateway.files"
 VERSION: Final = "1"
 _SUFFIXES: Final = (".json", ".txt", ".model", ".tiktoken", ".jinja")
 _LARGEST_FILE: Final = 64 * 2**20
+_PLACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+"""What a file or folder may be called."""
+_MOST_SHOWN: Final = 100
 
 
 def is_pack(stored: Weights) -> bool:
@@ -72,10 +76,15 @@ def files_of(name: str, stored: Weights) -> dict[str, bytes]:
         raise NotLoadable(
             name, f"{name} is a packed model of version {version}, which this version cannot read"
         )
-    packed = content.parse_object(stored.metadata.get(FILES_KEY, "").encode(), f"the file list of {name}")
+    listing = stored.metadata.get(FILES_KEY, "").encode("utf-8", "surrogatepass")
+    packed = content.parse_object(listing, f"the file list of {name}")
     files = {path: _decoded(name, path, text) for path, text in packed.items()}
     if INDEX not in files:
         raise NotLoadable(name, f"{name} is a packed model without its {INDEX}")
+    above = {folder.as_posix() for path in files for folder in PurePosixPath(path).parents}
+    if above & set(files):
+        both = min(above & set(files))
+        raise NotLoadable(name, f"{name} is a packed model whose {both!r} is a file and a folder at once")
     return files
 
 
@@ -93,16 +102,24 @@ def unpack_files(path: Path, stored: Weights, root: Path) -> Path:
         return folder
     root.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=root, prefix=f".{name}."))
-    for relative, data in files.items():
-        file = partial / relative
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(data)
+    try:
+        _write(partial, files)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     try:
         os.rename(partial, folder)
     except OSError:
         # Another engine was faster.
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    for relative, data in files.items():
+        file = folder / relative
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
 
 
 def encoded(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -119,15 +136,13 @@ def may_be_packed(file: Path) -> bool:
 def _decoded(name: str, path: str, text: Any) -> bytes:
     place = PurePosixPath(path)
     if (
-        place.is_absolute()
-        or "\\" in path
+        path != place.as_posix()
         or not 1 <= len(place.parts) <= 3
-        or any(part in ("..", ".") or part.startswith(".") for part in place.parts)
+        or not all(_PLACE.fullmatch(part) for part in place.parts)
         or place.suffix not in _SUFFIXES
     ):
-        raise NotLoadable(
-            name, f"{name} is a packed model with a file in a place where none may be: {path!r}"
-        )
+        shown = repr(path[:_MOST_SHOWN])
+        raise NotLoadable(name, f"{name} is a packed model with a file in a place where none may be: {shown}")
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:

@@ -8,8 +8,11 @@ a number or a container of them becomes `OPAQUE`.
 from __future__ import annotations
 
 import pickletools
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, Final
@@ -20,6 +23,7 @@ from engines.formats.inert_pickle import InertMachine
 # The program of a real checkpoint of 20 GB is below 1 MB.
 _LONGEST_PROGRAM: Final = 32 * 2**20
 _MOST_OPCODES: Final = 4_000_000
+_COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
 
 
@@ -28,8 +32,19 @@ def recognises(start: bytes) -> bool:
     return start.startswith(b"PK\x03\x04") or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05")
 
 
-def read(path: Path) -> object:
+@dataclass(frozen=True)
+class Content:
     """The object in a checkpoint: usually a dict of names to `Tensor`, or a dict of such dicts.
+
+    ``foreign``: beside tensors, its program would make objects of other classes.
+    """
+
+    tree: object
+    foreign: bool
+
+
+def read(path: Path) -> Content:
+    """What is in a checkpoint.
 
     Raises:
         NotLoadable: the file is damaged, or its program is absurdly long.
@@ -43,12 +58,12 @@ def read(path: Path) -> object:
     except (ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
         # What pickletools and the machine raise on a malformed program.
         raise NotLoadable(path.name, f"{path.name} is damaged: its index cannot be read") from error
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, OSError, MemoryError) as error:
         reason = f"{path.name} is truncated or damaged: its archive directory cannot be read"
         raise NotLoadable(path.name, reason) from error
 
 
-def _read_zip(path: Path) -> object:
+def _read_zip(path: Path) -> Content:
     with zipfile.ZipFile(path) as archive:
         programs = [entry for entry in archive.infolist() if entry.filename.endswith("/data.pkl")]
         if any(entry.filename.endswith("/constants.pkl") for entry in archive.infolist()):
@@ -57,27 +72,29 @@ def _read_zip(path: Path) -> object:
             raise NotLoadable(path.name, f"{path.name} is a zip archive, but not a PyTorch checkpoint")
         if programs[0].file_size > _LONGEST_PROGRAM:
             raise ValueError("the index is absurdly long")
+        if programs[0].compress_type not in _COMPRESSIONS:
+            raise NotLoadable(path.name, f"{path.name} is compressed in a way that PyTorch does not know")
         with archive.open(programs[0]) as program:
             # The size in the directory may lie: a deflated program can be of any length.
             return _run(BytesIO(program.read(_LONGEST_PROGRAM)))
 
 
-def _read_legacy(file: IO[bytes]) -> object:
+def _read_legacy(file: IO[bytes]) -> Content:
     """Before PyTorch 1.6: magic number, protocol and platform, each a pickle, then the object."""
     bounded = _Bounded(file)
     first = _run(bounded)
-    if first != _LEGACY_MAGIC:
+    if first.tree != _LEGACY_MAGIC:
         return first
     for _ in ("protocol", "platform"):
         _run(bounded)
     return _run(bounded)
 
 
-def _run(program: Any) -> object:
+def _run(program: Any) -> Content:
     machine = InertMachine()
     for name, argument in _opcodes(program):
         machine.step(name, argument)
-    return machine.result
+    return Content(machine.result, machine.foreign)
 
 
 def _opcodes(program: Any) -> Iterator[tuple[str, Any]]:

@@ -25,9 +25,9 @@ def find(decoder: Path, family: Family, given: Path | None) -> Path:
             raise NotLoadable(decoder.name, reason)
         return given.resolve()
     wanted = _named_in_readme(decoder)
-    local = (decoder / wanted).resolve() if wanted else None
+    local = decoder / wanted if wanted else None
     if local is not None and _fits(local, family):
-        return local
+        return local.resolve()
     return _neighbour(decoder, family, Path(wanted).name if wanted else None)
 
 

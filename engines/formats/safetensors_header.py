@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,12 @@ from engines.formats.tensor import Tensor
 
 # The format's own limit; a larger length is a damaged file, not a reason to allocate.
 _LARGEST_HEADER: Final = 100_000_000
+# Of values in it, each of which takes a hundred bytes of memory: the largest models have some ten thousand.
+_MOST_VALUES: Final = 2_000_000
+_MOST_DIMENSIONS: Final = 64
+_LONGEST: Final = 2**63
+_MOST_SHOWN: Final = 100
+_TYPE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,15}")
 _DTYPES: Final = MappingProxyType(
     {
         "F64": "float64",
@@ -60,7 +67,10 @@ def read(path: Path) -> Header:
         length = int.from_bytes(file.read(8), "little")
         if length > there - 8:
             raise NotLoadable(path.name, f"{path.name} is truncated within its header")
-        header = parse_object(file.read(length), f"the header of {path.name}")
+        text = file.read(length)
+    if sum(text.count(mark) for mark in (b",", b"[", b"{")) > _MOST_VALUES:
+        raise NotLoadable(path.name, f"the header of {path.name} is damaged: it holds millions of values")
+    header = parse_object(text, f"the header of {path.name}")
     metadata = header.pop("__metadata__", None)
     entries = [_entry(path.name, name, entry) for name, entry in header.items()]
     expected = 8 + length + max((end for _, _, end in entries), default=0)
@@ -73,20 +83,31 @@ def read(path: Path) -> Header:
 def _entry(file: str, name: str, entry: Any) -> tuple[str, Tensor, int]:
     """Name, tensor, and where its bytes end."""
     try:
-        shape = tuple(int(edge) for edge in entry["shape"])
-        dtype = str(entry["dtype"])
-        tensor = Tensor(_DTYPES.get(dtype, dtype.lower()), shape)
-        begin, end = (int(offset) for offset in entry["data_offsets"])
+        shape, dtype, (begin, end) = tuple(entry["shape"]), entry["dtype"], entry["data_offsets"]
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise NotLoadable(file, f"the header of {file} is damaged at {name!r}") from error
-    if not 0 <= begin <= end or min(shape, default=0) < 0:
-        raise NotLoadable(file, f"the header of {file} is damaged at {name!r}: its place cannot be")
+        raise NotLoadable(file, f"the header of {file} is damaged at {_shown(name)}") from error
+    lengths = (*shape, begin, end)
+    if (
+        len(shape) > _MOST_DIMENSIONS
+        or not all(type(each) is int and 0 <= each < _LONGEST for each in lengths)
+        or begin > end
+    ):
+        raise NotLoadable(file, f"the header of {file} is damaged at {_shown(name)}: its place cannot be")
+    if not isinstance(dtype, str) or not _TYPE.fullmatch(dtype):
+        raise NotLoadable(file, f"the header of {file} is damaged at {_shown(name)}: no type is called so")
+    tensor = Tensor(_DTYPES.get(dtype, dtype.lower()), shape)
     if dtype in _DTYPES and tensor.size != end - begin:
         reason = (
-            f"the header of {file} is damaged at {name!r}: {end - begin} bytes for a tensor of {tensor.size}"
+            f"the header of {file} is damaged at {_shown(name)}: {end - begin} bytes for a tensor of "
+            f"{tensor.size}"
         )
         raise NotLoadable(file, reason)
     return name, tensor, end
+
+
+def _shown(name: str) -> str:
+    """The name in quotes; of one that fills a page, its beginning."""
+    return repr(name if len(name) <= _MOST_SHOWN else f"{name[:_MOST_SHOWN]}…")
 
 
 def _metadata(file: str, value: Any) -> dict[str, str]:

@@ -12,6 +12,7 @@ from engines.formats.tensor import Tensor
 from engines.formats.weights import Weights
 
 _PREFIXES: Final = ("model.diffusion_model.", "diffusion_model.", "module.", "unet.")
+_OTHER_PARTS: Final = ("first_stage_model.", "cond_stage_model.", "conditioner.", "text_encoders.", "vae.")
 
 
 class Kind(Enum):
@@ -117,11 +118,15 @@ _RULES: Final[tuple[tuple[tuple[str, ...], SingleFile], ...]] = (
         _component(None, Part.COMPONENT, "movq", "VQModel", "a MoVQ of Kandinsky"),
     ),
     (
-        ("conditioner.embedders.1.model.ln_final.weight", "first_stage_model.decoder.conv_in.weight"),
+        ("conditioner.embedders.1.model.", "model.diffusion_model."),
         _checkpoint("StableDiffusionXLPipeline", "Stable Diffusion XL"),
     ),
     (
-        ("cond_stage_model.", "first_stage_model.decoder.conv_in.weight"),
+        ("cond_stage_model.model.", "model.diffusion_model."),
+        _checkpoint("StableDiffusionPipeline", "Stable Diffusion 2"),
+    ),
+    (
+        ("cond_stage_model.", "model.diffusion_model."),
         _checkpoint("StableDiffusionPipeline", "Stable Diffusion"),
     ),
     (
@@ -147,12 +152,28 @@ _STATS: Final = _companion(
     "the mean and deviation of CLIP's embeddings of Kandinsky 2.1",
 )
 
+# Of these, more than one rule would fit parts; each is told by one key.
+_LOOKALIKES: Final = (
+    ("control_model.", "a ControlNet with its model: give the model's own file, or a diffusers folder"),
+    ("conditioner.embedders.0.open_clip.", "a model that makes video, which is not served"),
+    (
+        "conditioner.embedders.0.model.ln_final.weight",
+        "the refiner of Stable Diffusion XL, which improves pictures and draws none: give the base model",
+    ),
+    ("distilled_guidance_layer.", "Chroma, of which no single file is served: give a diffusers folder"),
+    ("double_stream_modulation_img.", "Flux 2, of which no single file is served: give a diffusers folder"),
+    ("early_stream_modulations.", "Flux 3, of which no single file is served: give a diffusers folder"),
+)
+
 # What people save beside their models, told by a piece of a key's name.
 _ADDITIONS: Final = (
     (("lora_", ".lora.", "lora_A", "lora_B"), "a LoRA, which changes a model and is none"),
     (("hada_w1_a", "lokr_w"), "a LyCORIS, which changes a model and is none"),
     (("string_to_param", "emb_params"), "a textual inversion, which adds a word to a model and is none"),
-    (("control_model.", "controlnet_cond_embedding.", "controlnet_blocks."), "a ControlNet, not a model"),
+    (
+        ("controlnet_cond_embedding.", "controlnet_blocks.", "input_hint_block."),
+        "a ControlNet, not a model",
+    ),
     (("ip_adapter.", "image_proj."), "an IP-Adapter, not a model"),
     (("motion_modules.",), "a motion module, not a model"),
     (("text_model.encoder.layers.0.",), "a CLIP encoder alone, one part of a model"),
@@ -162,6 +183,7 @@ _ADDITIONS: Final = (
         ("decoder.mid.attn_1.q.", "decoder.mid_block.attentions.0."),
         "an autoencoder alone, one part of a model",
     ),
+    (("input_blocks.0.0.",), "a UNet alone, one part of a model: give the whole model's file"),
     (("transformer_blocks.0.", "down_blocks.0."), "a denoiser as diffusers stores it, one part of a model"),
 )
 
@@ -172,6 +194,9 @@ _PRIORS: Final = {768: Family.KANDINSKY_2_1, 1280: Family.KANDINSKY_2_2}
 def recognise(weights: Weights) -> SingleFile | None:
     """Tell what a file is, or ``None`` where no rule fits. A key ending in a dot is a prefix."""
     tensors = bare(weights.tensors)
+    for key, what in _LOOKALIKES:
+        if _has(tensors, key):
+            return _addition(what)
     for keys, found in _RULES:
         if all(_has(tensors, key) for key in keys):
             return _with_family(found, tensors)
@@ -181,16 +206,20 @@ def recognise(weights: Weights) -> SingleFile | None:
     names = (*tensors, *weights.beside)
     for pieces, what in _ADDITIONS:
         if any(piece in name for name in names for piece in pieces):
-            return SingleFile(Kind.ADDITION, None, Part.COMPONENT, "addition", "", what)
+            return _addition(what)
     return None
+
+
+def _addition(what: str) -> SingleFile:
+    return SingleFile(Kind.ADDITION, None, Part.COMPONENT, "addition", "", what)
 
 
 def prefix_of(names: Mapping[str, object]) -> str:
     """The prefix that a trainer's wrapper gave to most names.
 
-    A whole Stable Diffusion keeps its own: its other parts lie beside the UNet.
+    A whole Stable Diffusion or Flux keeps its own: its other parts lie beside the denoiser.
     """
-    if any(name.startswith("first_stage_model.") for name in names):
+    if any(name.startswith(_OTHER_PARTS) for name in names):
         return ""
     most = len(names) / 2
     return next((each for each in _PREFIXES if sum(name.startswith(each) for name in names) > most), "")

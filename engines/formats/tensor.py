@@ -33,10 +33,9 @@ WIDTHS: Final = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a PyTorch checkpoint keeps a tensor: ``offset`` and ``stride`` count the storage's elements."""
+    """Where a PyTorch checkpoint keeps a tensor: ``offset`` and ``stride`` count elements of its type."""
 
     storage: str
-    storage_dtype: str
     offset: int
     stride: tuple[int, ...]
 

@@ -22,7 +22,8 @@ class Weights:
     """What a weight file holds. ``size`` is the bytes of its tensors; ``wrapper`` the key they lay under.
 
     ``beside`` are the keys that lay beside the tensors, which tell what a trainer's file is;
-    ``metadata`` is what a safetensors file's author wrote into its header.
+    ``metadata`` is what a safetensors file's author wrote into its header. ``foreign``: a pickle that would
+    make more than tensors.
     """
 
     format: CheckpointFormat
@@ -30,6 +31,7 @@ class Weights:
     wrapper: str | None = None
     beside: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    foreign: bool = False
 
     @property
     def size(self) -> int:
@@ -63,12 +65,14 @@ def read(path: Path, wrapper: str | None = None) -> Weights:
         header = safetensors_header.read(path)
         return Weights(CheckpointFormat.SAFETENSORS_FILE, header.tensors, metadata=header.metadata)
     if pickle_metadata.recognises(start):
-        tree = pickle_metadata.read(path)
+        read_from = pickle_metadata.read(path)
+        tree = read_from.tree
         found, tensors = _unwrap(tree, (wrapper,) if wrapper else _WRAPPERS)
         if not tensors:
             raise NotLoadable(path.name, f"{path.name} holds no tensors")
         beside = tuple(key for key in tree if isinstance(key, str)) if isinstance(tree, dict) else ()
-        return Weights(CheckpointFormat.PICKLE_FILE, tensors, found, beside if found else ())
+        beside = beside if found else ()
+        return Weights(CheckpointFormat.PICKLE_FILE, tensors, found, beside, foreign=read_from.foreign)
     raise NotLoadable(path.name, f"{path.name} is neither a safetensors file nor a PyTorch checkpoint")
 
 

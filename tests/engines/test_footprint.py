@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import diffusers
 import pytest
 import torch
-from diffusers import Kandinsky3UNet
 from transformers import T5Config, T5EncoderModel
 
 from engines import footprint
@@ -17,6 +18,8 @@ from engines.detection import detect
 from engines.footprint import Footprint, advice, device_bytes
 from engines.loading import load
 from engines.offloading import Offload
+
+library: Any = diffusers  # its functions have no types
 
 GB = 10**9
 CARD_24_GB = 24 * 2**30
@@ -58,18 +61,18 @@ def test_kandinsky_3_does_not_fit_24_gb_as_it_is() -> None:
     [
         (Offload.MODEL, {}, 17.4),
         (Offload.NONE, {"text_encoder": "int8"}, 15.5),
-        (Offload.NONE, {"text_encoder": "nf4"}, 11.3),
+        (Offload.NONE, {"text_encoder": "nf4"}, 14.5),
         (Offload.MODEL, {"text_encoder": "int8"}, 8.9),
         (Offload.NONE, {"text_encoder": "int8", "unet": "int8"}, 14.2),
         (Offload.GROUP, {}, 4.3),
-        (Offload.SEQUENTIAL, {}, 0.5),
+        (Offload.SEQUENTIAL, {}, 0.35),
     ],
 )
 def test_ways_for_kandinsky_3_into_24_gb(
     offload: Offload, quantize: dict[str, str], gigabytes: float
 ) -> None:
     found = device_bytes(kandinsky3(), dtype="bfloat16", offload=offload, quantize=quantize)
-    assert found.peak == pytest.approx(gigabytes * GB, abs=0.1 * GB)
+    assert found.peak == pytest.approx(gigabytes * GB, abs=0.05 * GB)
 
 
 def test_a_t5_in_float16_is_larger_for_a_quarter_of_it_stays_in_float32() -> None:
@@ -134,7 +137,7 @@ def test_the_shares_are_those_of_the_real_configurations() -> None:
         is_encoder_decoder=False, feed_forward_proj="gated-silu",
     )  # fmt: skip
     with torch.device("meta"):
-        models: list[torch.nn.Module] = [T5EncoderModel(encoder), Kandinsky3UNet()]
+        models: list[Any] = [T5EncoderModel(encoder), library.Kandinsky3UNet()]
     for model in models:
         linear = sum(each.weight.numel() for each in model.modules() if isinstance(each, torch.nn.Linear))
         share = footprint._LINEAR[type(model).__name__]

@@ -24,7 +24,10 @@ _BUILDERS: Final[Mapping[str, Callable[[], Any]]] = MappingProxyType(
         "kandinsky5": kandinsky5.text_to_image,
         "sd15": others.stable_diffusion,
         "sd15-guarded": others.stable_diffusion_guarded,
+        "sd15-inpainting": others.stable_diffusion_inpainting,
         "sd15-transparent": others.stable_diffusion_transparent,
+        "sd2": others.stable_diffusion_2,
+        "sd3": others.stable_diffusion_3,
         "sdxl": others.stable_diffusion_xl,
         "flux": others.flux,
     }

@@ -80,12 +80,12 @@ def vae(latent_channels: int = 4, out_channels: int = 3, **options: Any) -> Any:
     )
 
 
-def t5_text() -> dict[str, Any]:
+def t5_text(width: int = 32) -> dict[str, Any]:
     """``tokenizer`` and ``text_encoder``."""
     tokenizer = tokenizers.t5()
     config = T5Config(
         vocab_size=len(tokenizer),
-        d_model=32,
+        d_model=width,
         d_kv=8,
         d_ff=37,
         num_layers=2,
@@ -97,18 +97,18 @@ def t5_text() -> dict[str, Any]:
     return {"tokenizer": tokenizer, "text_encoder": seeded(T5EncoderModel, config)}
 
 
-def clip_text(*, projection: bool) -> dict[str, Any]:
+def clip_text(*, projection: bool, width: int = 32, layers: int = 2) -> dict[str, Any]:
     """``tokenizer`` and ``text_encoder``."""
     tokenizer = tokenizers.clip()
     config = CLIPTextConfig(
         bos_token_id=len(tokenizer) - 2,
         eos_token_id=len(tokenizer) - 1,
         pad_token_id=1,
-        hidden_size=32,
+        hidden_size=width,
         projection_dim=32,
         intermediate_size=37,
         num_attention_heads=4,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         vocab_size=len(tokenizer),
         hidden_act="gelu",
     )
@@ -119,6 +119,11 @@ def clip_text(*, projection: bool) -> dict[str, Any]:
 def second(text: dict[str, Any]) -> dict[str, Any]:
     """The same components under the names of a pipeline's second text encoder."""
     return {f"{name}_2": component for name, component in text.items()}
+
+
+def third(text: dict[str, Any]) -> dict[str, Any]:
+    """The same components under the names of a pipeline's third text encoder."""
+    return {f"{name}_3": component for name, component in text.items()}
 
 
 def safety_checker() -> dict[str, Any]:
