@@ -9,14 +9,28 @@ import torch
 
 from engines.conversion.reading import map_safetensors, open_tensors
 from engines.errors import NotLoadable
+from engines.formats import weights
 from engines.formats.diffusers_folder import StoredComponent
+from engines.pickles import require_safe
 
 _MOST_NAMED: Final = 3
 
 
 def lies_elsewhere(stored: StoredComponent) -> bool:
-    """Whether a component's weights are not in its folder under a name that the libraries know."""
-    return stored.weights is not None and stored.weights.files[0].parent != stored.folder
+    """Whether a component's weights are not in its folder in a form that the libraries read.
+
+    They refuse pickles with classes of their own, and advise to open them without any guard.
+
+    Raises:
+        NotLoadable: it is a pickle, and none can be opened safely.
+    """
+    if stored.weights is None:
+        return False
+    if stored.weights.pickled:
+        require_safe(stored.weights.files[0].name)
+        if any(weights.read(file).foreign for file in stored.weights.files):
+            return True
+    return stored.weights.files[0].parent != stored.folder
 
 
 def assemble(stored: StoredComponent, kind: Any, dtype: torch.dtype) -> torch.nn.Module:

@@ -96,9 +96,9 @@ class ModelCard(Frozen):
     the one that the folder names (they differ where a decoder is completed by its prior).
     ``fingerprint`` changes when a file of the model does. ``sources`` are the parts of a model that is
     not one folder, and parts that were named to replace a folder's own; ``variant`` tells models of one
-    family apart that need different samplers ("flash") or inputs ("inpainting"). ``inpaints``: the denoiser was made to
-    (its first layer takes the mask, too). ``image_channels`` is 4 where the autoencoder makes
-    transparency. ``pickled``: some of its weights are pickles.
+    family apart that need different samplers ("flash") or inputs ("inpainting"). ``inpaints``: the
+    denoiser was made to (its first layer takes the mask, too). ``image_channels`` is 4 where the
+    autoencoder makes transparency. ``pickled``: some of its weights are pickles.
     """
 
     name: str

@@ -78,12 +78,14 @@ def find_models(root: Path | str) -> list[ModelCard]:
     """Every model at or below ``root``, each under a name of its own, in the order of their paths.
 
     Looks `DEEPEST` folders deep, not into hidden folders nor into a model's own. Weight files that
-    nothing is known about are left out, and those that are parts of a model that was found.
+    nothing is known about are left out, and those that are parts of a model that was found, unless they
+    are models themselves: a folder that lends a single checkpoint its configuration.
     """
     cards: list[ModelCard] = []
     taken: set[str] = set()
     found = [detect(path) for path in _candidates(Path(root).expanduser().absolute(), DEEPEST)]
     parts = {Path(source.path) for card in found for source in card.sources if source.path != card.path}
+    parts -= {Path(card.path) for card in found if card.loadable and Path(card.path).is_dir()}
     for card in found:
         path = Path(card.path)
         if card.family is Family.UNKNOWN or parts.intersection((path, *path.parents)):
@@ -256,8 +258,8 @@ def _no_model(found: SingleFile, file_format: CheckpointFormat) -> str:
         main = _MAIN_FILES[found.family]
         return f"this {file_format.value} holds {found.what}, one part of the model: give {main} instead"
     return (
-        f"this {file_format.value} holds {found.what}: it belongs into {found.component}/ of a diffusers folder "
-        f"(one with {diffusers_folder.INDEX}); give that folder instead"
+        f"this {file_format.value} holds {found.what}: it belongs into {found.component}/ of a diffusers "
+        f"folder (one with {diffusers_folder.INDEX}); give that folder instead"
     )
 
 

@@ -10,7 +10,6 @@ import inspect
 import json
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from engines.annotations import Reading, annotation_text, read_annotation

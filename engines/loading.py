@@ -22,7 +22,9 @@ from engines.conversion.cache import Cache, cache_root
 from engines.devices import Placement, choose, cpu_threads
 from engines.errors import LoadFailed, NotLoadable
 from engines.formats.diffusers_folder import StoredComponent
+from engines.locating import located
 from engines.opening import OpenedModel, opened
+from engines.pickles import fault_of, forbidden
 from engines.schema import Method
 from engines.tasks import task_classes
 from engines.tokenizers import check_tokenizers
@@ -62,13 +64,12 @@ class LoadedModel:
 def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel:
     """Load a model component by component, reporting the bytes read before and after each.
 
-    Nothing is fetched from anywhere and no code of the checkpoint runs.
+    Nothing is fetched, save a hub's model that this node has not yet; no code of the checkpoint runs.
 
     Raises:
         LoadFailed: with the reason in words.
     """
-    if not card.loadable:
-        raise LoadFailed(card.name, card.reason or "it cannot be loaded by this version")
+    _require_loadable(card, options)
     started = time.monotonic()
     with _translated(card, "importing torch and diffusers"):
         import torch
@@ -81,7 +82,8 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
     _logger.info("%s: %s, because %s", card.name, placement.device, placement.device_reason)
     _logger.info("%s: %s, because %s", card.name, placement.dtype, placement.dtype_reason)
     cache = Cache(Path(options.cache_folder) if options.cache_folder else cache_root(os.environ))
-    served = _served(card, options)
+    with _translated(card, "fetching it"):
+        served = _served(located(card, report, pickles=options.allow_pickles), options)
     with _ONE_AT_A_TIME, _translated(card, "reading its files"), opened(served, cache, report) as model:
         components = _components(served, model, placement, report)
     check_tokenizers(card, model, components)
@@ -90,6 +92,16 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
     with _translated(card, "putting the pipeline together"):
         pipelines = _pipelines(card, classes, components, model.options)
     return LoadedModel(card, pipelines, placement, time.monotonic() - started)
+
+
+def _require_loadable(card: ModelCard, options: EngineOptions) -> None:
+    if not card.loadable:
+        raise LoadFailed(card.name, card.reason or "it cannot be loaded by this version")
+    fault = fault_of(os.environ)
+    if fault:
+        raise LoadFailed(card.name, fault)
+    if card.pickled and not options.allow_pickles:
+        raise LoadFailed(card.name, forbidden(Path(card.path).name).reason)
 
 
 def _served(card: ModelCard, options: EngineOptions) -> ModelCard:
@@ -160,7 +172,7 @@ def _from_folder(stored: StoredComponent, kind: Any, arguments: dict[str, Any]) 
 
 
 def _class_of(stored: StoredComponent) -> Any:
-    """The component's class; ``library`` is diffusers, transformers, a pipeline module of diffusers, or ours."""
+    """The component's class, of diffusers, transformers, a pipeline module of diffusers, or ours."""
     if stored.library == own_classes.LIBRARY:
         return own_classes.find(stored.class_name)
     own = stored.library in ("diffusers", "transformers")

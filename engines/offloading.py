@@ -63,8 +63,8 @@ def apply(
 ) -> None:
     """Install the hooks that move the weights of ``components``, which all ``pipelines`` share.
 
-    The components lie in the host's memory before. Those that must not be moved go to ``device`` and
-    stay there; the reason is logged. With `Offload.NONE` nothing is done.
+    The components lie in the host's memory before, or on ``device``. Those that must not be moved stay
+    there; with `Offload.GROUP` the reason is logged. With `Offload.NONE` nothing is done.
 
     Raises:
         NotLoadable: a pipeline does not say in which order it uses its components.

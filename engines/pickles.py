@@ -18,9 +18,12 @@ _SAFE_TORCH: Final = (2, 10)
 
 def fault_of(environment: Mapping[str, str]) -> str | None:
     """Why nothing may be loaded in this environment, or ``None``."""
-    if environment.get(UNSAFE_VARIABLE, "").lower() in _TRUE:
-        return f"{UNSAFE_VARIABLE} is set, with which code in a checkpoint would be executed: unset it and start again"
-    return None
+    if environment.get(UNSAFE_VARIABLE, "").lower() not in _TRUE:
+        return None
+    return (
+        f"{UNSAFE_VARIABLE} is set, with which code in a checkpoint would be executed: unset it and start "
+        "again"
+    )
 
 
 def require_safe(name: str) -> None:
@@ -42,5 +45,5 @@ def require_safe(name: str) -> None:
 
 def forbidden(name: str) -> NotLoadable:
     """The error of a pickle where a setting forbids them."""
-    reason = f"{name} is a pickle, and KANDINSKY_ALLOW_PICKLES=false forbids them: give the weights as .safetensors"
-    return NotLoadable(name, reason)
+    reason = "is a pickle, and KANDINSKY_ALLOW_PICKLES=false forbids them: give the weights as .safetensors"
+    return NotLoadable(name, f"{name} {reason}")

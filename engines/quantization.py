@@ -8,6 +8,7 @@ text encoder in int8 0.04 and 3, in float8 0.17 and 8; UNet in int8 0.12 and 7.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -87,11 +88,47 @@ def quantizable(component: Component) -> bool:
 def load_arguments(word: str, component_class: Any, *, device: str, dtype: Any) -> dict[str, Any]:
     """What ``from_pretrained`` of a component's class must be given, besides its dtype, for a kind.
 
-    ``dtype`` is torch's, that the component computes in. On a GPU the weights go there one after another
-    and are rounded there: on a CPU's core it takes a second for 50 million.
+    ``dtype`` is torch's, that the component computes in. bitsandbytes makes layers of its own before the
+    weights are read, and puts them on the GPU; for the other kinds there is nothing to give.
     """
-    config = _config(Quantization(word), _library(component_class), dtype)
-    return {"quantization_config": config} | ({} if device == "cpu" else {"device_map": {"": device}})
+    if word != Quantization.NF4:
+        return {}
+    import diffusers
+    import transformers
+
+    # Each library understands its own class alone.
+    library: Any = transformers if issubclass(component_class, transformers.PreTrainedModel) else diffusers
+    config = library.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def rounded(name: str, component: Any, word: str, *, device: str) -> Any:
+    """A component that was loaded as a kind needs it, its matrices rounded, on a device.
+
+    They go there one by one: the device never holds the exact weights. A CPU's core rounds 50 million a
+    second.
+
+    Raises:
+        NotLoadable: it was put together from another file than diffusers' own, which bitsandbytes cannot.
+    """
+    if word == Quantization.NF4:
+        if not getattr(component, "is_loaded_in_4bit", False):
+            way = f"only a diffusers folder can be loaded so; {Quantization.INT8} works"
+            raise NotLoadable(name, f"--quantize {name}={word}: {way}")
+        return component
+    # Imported by name: it is an extra, and has no types.
+    torchao: Any = importlib.import_module("torchao.quantization")
+    kinds = {
+        Quantization.INT8: torchao.Int8WeightOnlyConfig,
+        Quantization.FLOAT8: torchao.Float8WeightOnlyConfig,
+    }
+    torchao.quantize_(component, kinds[Quantization(word)](), device=device)
+    return component.to(device)
 
 
 def _refusal(
@@ -112,25 +149,3 @@ def _refusal(
     if not is_installed(storage.package):
         return f"the package {storage.package} is not installed: pip install '{EXTRA}'"
     return None
-
-
-def _library(component_class: Any) -> Any:
-    """The module whose configuration classes a component's own ``from_pretrained`` understands."""
-    import diffusers
-    import transformers
-
-    return transformers if issubclass(component_class, transformers.PreTrainedModel) else diffusers
-
-
-def _config(kind: Quantization, library: Any, dtype: Any) -> Any:
-    if kind is Quantization.NF4:
-        return library.BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=dtype,
-        )
-    # Imported by name: it is an extra, and has no types.
-    torchao: Any = importlib.import_module("torchao.quantization")
-    rounding = torchao.Int8WeightOnlyConfig if kind is Quantization.INT8 else torchao.Float8WeightOnlyConfig
-    return library.TorchAoConfig(rounding())

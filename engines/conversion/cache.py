@@ -56,7 +56,7 @@ class Manifest(Frozen):
 
 
 class Entry(Frozen):
-    """A converted model. ``used`` is when it was last loaded, in Unix seconds; ``in_use``: by an engine now."""
+    """A converted model. ``used`` is when it was last loaded, in Unix seconds; ``in_use``: at this moment."""
 
     key: str
     folder: str
@@ -199,8 +199,9 @@ class Cache:
         if free < size + _SPARE:
             raise NotLoadable(
                 "cache",
-                f"converting it takes {_gigabytes(size)} in {self.root.name}/ and the disk has {_gigabytes(free)} "
-                f"left: free some (kandinsky-gateway cache prune), or name a folder elsewhere with {VARIABLE}",
+                f"converting it takes {_gigabytes(size)} in {self.root.name}/ and the disk has "
+                f"{_gigabytes(free)} left: free some (kandinsky-gateway cache prune), or name a folder "
+                f"elsewhere with {VARIABLE}",
             )
 
     @contextmanager

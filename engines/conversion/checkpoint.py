@@ -86,11 +86,12 @@ def _write_flux(
 def _module(card: ModelCard, component: Component, tensors: dict[str, torch.Tensor], config: Path) -> Any:
     """The component as diffusers makes it, complete."""
     from diffusers import pipelines
-    from diffusers.loaders.single_file import load_single_file_sub_model
+    from diffusers.loaders import single_file
 
+    convert: Any = single_file.load_single_file_sub_model
     stored = sum(tensor.numel() for tensor in tensors.values())
     with _translated(card, component):
-        module: Any = load_single_file_sub_model(
+        module: Any = convert(
             library_name=component.library,
             class_name=component.class_name,
             name=component.name,

@@ -15,7 +15,7 @@ from typing import Final
 import torch
 
 from engines.errors import NotLoadable
-from engines.formats.tensor import WIDTHS, Place, Tensor
+from engines.formats.tensor import MOST_REPEATED, WIDTHS, Place, Tensor
 from engines.formats.weights import Weights
 
 _LOCAL_HEADER: Final = struct.Struct("<4s22xHH")
@@ -38,8 +38,8 @@ def read_inert(path: Path, stored: Weights) -> dict[str, torch.Tensor]:
     """
     if not is_archive(path):
         reason = (
-            f"{path.name} is a pickle of before PyTorch 1.6 with classes of its own, which are never made: save "
-            "its state_dict anew with a current PyTorch"
+            f"{path.name} is a pickle of before PyTorch 1.6 with classes of its own, which are never made: "
+            "save its state_dict anew with a current PyTorch"
         )
         raise NotLoadable(path.name, reason)
     with zipfile.ZipFile(path) as archive:
@@ -51,7 +51,8 @@ def read_inert(path: Path, stored: Weights) -> dict[str, torch.Tensor]:
             raise NotLoadable(
                 path.name, f"{path.name} was saved on a big-endian machine: save it anew on this one"
             )
-    whole = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
+    size = path.stat().st_size
+    whole = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8).untyped_storage()
     places = {
         key: _bytes_of(path, entries.get(f"{folder}data/{key}"), key) for key in _storages(stored.tensors)
     }
@@ -87,8 +88,10 @@ def _tensor(
     place = tensor.place
     assert place is not None, "the machine gives every tensor of a checkpoint its place"
     begin, length = places[place.storage]
-    if _reach(tensor, place) > length or begin + length > whole.nbytes() or tensor.size > whole.nbytes():
+    if _reach(tensor, place) > length or begin + length > whole.nbytes():
         raise NotLoadable(path.name, f"{path.name} is damaged: {name} reaches beyond its bytes")
+    if tensor.size > MOST_REPEATED * length:
+        raise NotLoadable(path.name, f"{path.name} is damaged: {name} repeats its bytes without end")
     dtype = getattr(torch, tensor.dtype)
     whole_elements = length - length % dtype.itemsize
     raw = torch.empty(0, dtype=torch.uint8).set_(whole, begin, (whole_elements,), (1,))

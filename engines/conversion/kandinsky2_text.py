@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import torch
 from pydantic import JsonValue
@@ -58,8 +58,11 @@ def _config(source: Original) -> dict[str, JsonValue]:
 def _meta_shapes(component: ConvertedComponent) -> dict[str, tuple[int, ...]]:
     from diffusers.pipelines.kandinsky.text_encoder import MCLIPConfig, MultilingualCLIP
 
+    # Neither declares types.
+    make: Any = MultilingualCLIP
+    configure: Any = MCLIPConfig
     with torch.device("meta"):
-        model = MultilingualCLIP(MCLIPConfig(**component.config))
+        model = make(configure(**component.config))
     return {
         name: tuple(tensor.shape)
         for name, tensor in model.state_dict().items()

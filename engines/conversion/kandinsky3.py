@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import torch
-from pydantic import JsonValue
 from diffusers.pipelines.kandinsky3.convert_kandinsky3_unet import convert_state_dict
+from pydantic import JsonValue
 
 from engines.conversion.component import ConvertedComponent, Original, check_against, meta_shapes
 from engines.formats.diffusers_folder import INPAINTING_CHANNELS
@@ -50,9 +50,8 @@ def unet(source: Mapping[str, torch.Tensor], projection: Mapping[str, torch.Tens
     """
     what = "the UNet of Kandinsky 3"
     config = _config(Original(source, what), Original(projection, "the text projection of Kandinsky 3"))
-    tensors = dict(
-        convert_state_dict({name: value for name, value in source.items() if name != "null_embedding"})
-    )
+    rename: Any = convert_state_dict
+    tensors = dict(rename({name: value for name, value in source.items() if name != "null_embedding"}))
     tensors["encoder_hid_proj.projection_linear.weight"] = projection["0.weight"]
     tensors["encoder_hid_proj.projection_norm.weight"] = projection["1.weight"]
     tensors["encoder_hid_proj.projection_norm.bias"] = projection["1.bias"]
@@ -76,7 +75,7 @@ def _widen(tensors: dict[str, torch.Tensor]) -> None:
 
 def _config(source: Original, projection: Original) -> dict[str, JsonValue]:
     levels = sorted(source.numbers(r"down_samples\.(\d+)\."))
-    channels = [
+    channels: list[JsonValue] = [
         source.shape(f"down_samples.{level}.resnet_attn_blocks.0.0.resnet_blocks.3.projection.weight", 4)[0]
         for level in levels
     ]

@@ -13,7 +13,7 @@ from engines.conversion.component import ConvertedComponent, Original, check_aga
 # What shapes cannot tell. Source: the configurations of kandinskylab/kandinsky-5 and diffusers' defaults.
 _PATCH: Final = (1, 2, 2)
 _AXES: Final = (2 / 8, 3 / 8, 3 / 8)
-"""The shares of an attention head's width that are rotated by time, height and width: 32, 48 and 48 of 128."""
+"""The shares of an attention head's width that time, height and width rotate: 32, 48 and 48 of 128."""
 
 SCHEDULER: Final = {"num_train_timesteps": 1000, "shift": 3.0}
 

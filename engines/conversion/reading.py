@@ -18,6 +18,7 @@ from engines.card import CheckpointFormat
 from engines.conversion.inert_reading import is_archive, read_inert
 from engines.errors import NotLoadable
 from engines.formats import single_file, weights
+from engines.formats.tensor import MOST_REPEATED
 from engines.pickles import require_safe
 
 
@@ -102,6 +103,8 @@ def _named(tree: Any, stored: weights.Weights) -> dict[str, torch.Tensor]:
         tensor = torch.Tensor.detach(dict.__getitem__(inside, name))
         if tuple(tensor.shape) != listed.shape or str(tensor.dtype) != f"torch.{listed.dtype}":
             raise ValueError(f"{name} is another tensor than the one listed")
+        if listed.size > MOST_REPEATED * tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name} repeats its bytes without end")
         found[name] = tensor
     return found
 

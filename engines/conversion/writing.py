@@ -94,5 +94,6 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 def _pieces(tensor: torch.Tensor) -> list[memoryview]:
     """The bytes of a tensor as views, none longer than a chunk."""
     flat = tensor.detach().contiguous().reshape(-1)
-    data = memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+    values: Any = flat.view(torch.uint8).numpy()
+    data = memoryview(values) if flat.numel() else memoryview(b"")
     return [data[start : start + _CHUNK] for start in range(0, len(data), _CHUNK)]

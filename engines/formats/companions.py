@@ -95,8 +95,8 @@ def _report(main: Path, holds: str, missing: Sequence[Companion], words: Sequenc
     options = " ".join(f"{OPTION} {companion.role}=PATH" for companion in missing)
     return (
         f"{main.name} holds {holds}, and these parts of the model are missing: {'; '.join(words)}. They were "
-        f"looked for beside it, in weights/ there, in the folder above ({main.parent.parent.name or '/'}) and in "
-        f"weights/ there. Put them there, or name them: {options}"
+        f"looked for beside it, in weights/ there, in the folder above ({main.parent.parent.name or '/'}) "
+        f"and in weights/ there. Put them there, or name them: {options}"
     )
 
 

@@ -23,11 +23,14 @@ INPAINTING_CHANNELS: Final = 9
 """Of the first layer of a denoiser that was made to inpaint: latents, the picture's latents, the mask."""
 NOTHING: Final[Mapping[str, Path]] = MappingProxyType({})
 _NAME: Final = re.compile(r"[A-Za-z]\w*", re.ASCII)
+_CLASS: Final = re.compile(r"(?=.*[A-Z])[A-Za-z]\w*", re.ASCII)
+_NO_PIPELINES: Final = re.compile(r"DiffusionPipeline|AutoPipeline\w*|\w*Modular\w*|\w*Output")
 _CHOOSERS: Final = re.compile(
     r"Auto(?:Model|Tokenizer|Processor|ImageProcessor|FeatureExtractor|Config)\w*|\w*Pipeline\w*"
 )
 """Classes that make another one, which a file names: transformers' would ask on the terminal whether to run
 the code that lies there, and diffusers' would read an index that nobody has looked at."""
+_TOKENIZERS: Final = re.compile(r"\w*Tokenizer\w*|\w*(?<!Image)(?<!Video)Processor")
 _CONFIGURATIONS: Final = (
     "config.json",
     "feature_extractor_config.json",
@@ -120,8 +123,9 @@ def class_in(index: Mapping[str, Any]) -> str:
         raise NotLoadable(INDEX, f"{INDEX} asks for its own pipeline code, which is never executed")
     if not isinstance(name, str) or not name:
         raise NotLoadable(INDEX, f"{INDEX} names no pipeline class (_class_name)")
-    if not _NAME.fullmatch(name) or "Pipeline" not in name or name.endswith("Output"):
-        raise NotLoadable(INDEX, f"{INDEX} names {name[:100]!r} as its pipeline, which is no pipeline's name")
+    if not _NAME.fullmatch(name) or "Pipeline" not in name or _NO_PIPELINES.fullmatch(name):
+        reason = f"{INDEX} names {name[:100]!r} as its pipeline, which is the name of none that draws"
+        raise NotLoadable(INDEX, reason)
     return name
 
 
@@ -217,8 +221,8 @@ def _require_inside(root: Path, folder: Path) -> None:
             raise NotLoadable(INDEX, f"{shown} is a pipe, a socket or a device, which is never read")
         if not inside:
             reason = (
-                f"{shown} is a link that leads out of the model's folder: put the file itself there, or name the "
-                f"component's folder with --component {folder.name}=PATH"
+                f"{shown} is a link that leads out of the model's folder: put the file itself there, or name "
+                f"the component's folder with --component {folder.name}=PATH"
             )
             raise NotLoadable(INDEX, reason)
 
@@ -229,15 +233,15 @@ def require_known(name: str, library: str, class_name: str) -> None:
     Raises:
         NotLoadable: it would be code that comes with the model.
     """
-    if not _NAME.fullmatch(class_name) or _CHOOSERS.fullmatch(class_name):
-        reason = f"{INDEX}: {name} is a {class_name[:100]!r}, which is the name of no component's class"
-        raise NotLoadable(INDEX, reason)
     own = library == OWN_LIBRARY and class_name in own_classes.NAMES
     if not (own or library in LIBRARIES or library in _pipeline_modules()):
-        reason = (
-            f"{INDEX}: {name} is a {class_name} of {library[:100]!r}: a model's own code is never executed"
-        )
+        named = f"{class_name[:100]} of {library[:100]!r}"
+        raise NotLoadable(INDEX, f"{INDEX}: {name} is a {named}: a model's own code is never executed")
+    if not _CLASS.fullmatch(class_name) or _CHOOSERS.fullmatch(class_name):
+        reason = f"{INDEX}: {name} is a {class_name[:100]!r}, which is the name of no component's class"
         raise NotLoadable(INDEX, reason)
+    if "tokenizer" in name and not _TOKENIZERS.fullmatch(class_name):
+        raise NotLoadable(INDEX, f"{INDEX}: {name} is a {class_name}, which is no tokenizer")
 
 
 def weights_of(name: str, class_name: str, folder: Path) -> StoredWeights | None:

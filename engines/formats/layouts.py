@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ class Layout:
     variant: str | None
     companions: tuple[Companion, ...]
     components: tuple[Assembled, ...]
-    preset: Preset = Preset()
+    preset: Preset = field(default_factory=Preset)
 
     @property
     def converted(self) -> tuple[str, ...]:

@@ -145,6 +145,6 @@ def _check_fit(path: Path, places: Mapping[str, Path], stored: Weights) -> None:
     if made != width:
         raise NotLoadable(
             path.name,
-            f"{places['projection'].name} makes {made} features for each token where {path.name} takes {width}: "
-            "it is the text projection of another model",
+            f"{places['projection'].name} makes {made} features for each token where {path.name} takes "
+            f"{width}: it is the text projection of another model",
         )

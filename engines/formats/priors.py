@@ -11,6 +11,7 @@ from engines.formats import diffusers_folder
 from engines.formats.families import family_of_class, part_of_class
 
 _LARGEST_README: Final = 2**20
+_LONGEST_NAME: Final = 255
 
 
 def find(decoder: Path, family: Family, given: Path | None) -> Path:
@@ -73,5 +74,6 @@ def _named_in_readme(decoder: Path) -> str | None:
         key, separator, value = line.partition(":")
         if separator and key.strip() == "prior":
             text = value.strip() or next(following, "").strip().removeprefix("-")
-            return text.strip(" []\"'") or None
+            name = text.strip(" []\"'")
+            return name if 0 < len(name) <= _LONGEST_NAME else None
     return None

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+MOST_REPEATED: Final = 1024
+"""How often a tensor may name the bytes that it has: one that repeats a single number is of any size."""
+
 WIDTHS: Final = MappingProxyType(
     {
         "float64": 8,

@@ -14,6 +14,7 @@ from engines.detection import detect
 from engines.discovery import complete, discover
 from engines.loading import load
 from tests.engines.bench import Bench, Benches
+from tests.engines.checkpoint_files import Written, varied, writer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,3 +37,17 @@ def benches(tiny_models: Callable[[str], Path]) -> Benches:
         return opened[name]
 
     return open_once
+
+
+@pytest.fixture(scope="session")
+def varied_models(
+    tiny_models: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Give the folder of a tiny model no two of whose tensors are alike."""
+    return varied(tiny_models, tmp_path_factory.mktemp("varied"))
+
+
+@pytest.fixture
+def written(varied_models: Callable[[str], Path], tmp_path: Path) -> Written:
+    """Write a single file of a varied model into ``models/`` of the test's folder."""
+    return writer(varied_models, tmp_path / "models")

@@ -72,7 +72,8 @@ def test_kandinsky_5_s_configuration_is_found_from_its_shapes() -> None:
 
 def test_the_multilingual_clip_s_configuration_is_found_from_its_shapes() -> None:
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    config = MCLIPConfig(
+    config = parts.made(
+        MCLIPConfig,
         transformerDimSize=64,
         imageDimSize=32,
         vocab_size=99,
@@ -83,7 +84,7 @@ def test_the_multilingual_clip_s_configuration_is_found_from_its_shapes() -> Non
     )
     original = parts.seeded(MultilingualCLIP, config)
     component = kandinsky2_text.text_encoder(original.state_dict(), {"num_attention_heads": 4})
-    encoder = MultilingualCLIP(MCLIPConfig(**component.config)).eval()
+    encoder = parts.seeded(MultilingualCLIP, parts.made(MCLIPConfig, **component.config))
     encoder.load_state_dict(dict(component.tensors))
     words, mask = torch.tensor([[0, 5, 7, 2, 1]]), torch.tensor([[1, 1, 1, 1, 0]])
 

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
+from transformers import T5EncoderModel
 
 from engines.calls import EngineOptions
 from engines.card import Component, ModelCard
@@ -17,8 +19,18 @@ from engines.discovery import complete, discover
 from engines.errors import GenerationStopped, NotLoadable
 from engines.loading import LoadedModel, load
 from engines.offloading import Offload, apply, gradient_free
-from engines.quantization import STORAGES, Quantization, check, installed, load_arguments, quantizable
+from engines.quantization import (
+    STORAGES,
+    Quantization,
+    check,
+    installed,
+    load_arguments,
+    quantizable,
+    rounded,
+)
 from tests.engines.bench import Bench
+
+library: Any = diffusers  # its functions have no types
 
 needs_torchao = pytest.mark.skipif(not installed("torchao"), reason="needs torchao, of the extra quantize")
 needs_bitsandbytes = pytest.mark.skipif(
@@ -100,6 +112,19 @@ def test_an_autoencoder_stays_exact(class_name: str, can_be: bool) -> None:
     assert quantizable(component) is can_be
 
 
+def test_four_bits_need_a_component_that_was_loaded_for_them() -> None:
+    with pytest.raises(NotLoadable, match="only a diffusers folder can be loaded so; int8 works"):
+        rounded("unet", torch.nn.Linear(2, 2), "nf4", device="cuda")
+
+
+def test_each_library_is_given_its_own_configuration() -> None:
+    pytest.importorskip("bitsandbytes", reason="needs bitsandbytes, of the extra quantize")
+    for own in (T5EncoderModel, library.Kandinsky3UNet):
+        arguments = load_arguments("nf4", own, device="cuda", dtype=torch.bfloat16)
+        config = arguments["quantization_config"]
+        assert type(config).__module__.startswith(own.__module__.partition(".")[0])
+
+
 def loaded(card: ModelCard) -> LoadedModel:
     return load(card, EngineOptions(device="cpu", dtype="float32", threads=1), lambda _: None)
 
@@ -112,7 +137,7 @@ def quantized(card: ModelCard, *, device: str = "cpu", **kinds: str) -> LoadedMo
         own = type(pipeline.components[name])
         arguments = load_arguments(kind, own, device=device, dtype=torch.float32)
         component = own.from_pretrained(f"{card.path}/{name}", dtype=torch.float32, **arguments)
-        pipeline.register_modules(**{name: component.eval()})
+        pipeline.register_modules(**{name: rounded(name, component.eval(), kind, device=device)})
     return LoadedModel(card, {"__call__": pipeline}, model.placement, 0.0)
 
 
@@ -144,21 +169,21 @@ def test_a_rounded_component_is_smaller_and_draws_nearly_the_same(
     kind: str, name: str, at_most: float, exact: Bench
 ) -> None:
     model = quantized(exact.model.card, **{name: kind})
-    plain, rounded = (each.pipelines["__call__"].components[name] for each in (exact.model, model))
-    assert stored_bytes(rounded) < 0.8 * stored_bytes(plain)
+    before, after = (each.pipelines["__call__"].components[name] for each in (exact.model, model))
+    assert stored_bytes(after) < 0.8 * stored_bytes(before)
     assert difference(Bench(model, exact.schema), exact) < at_most
 
 
 @needs_torchao
 @pytest.mark.parametrize("mode", [Offload.MODEL, Offload.GROUP])
 def test_rounded_weights_can_wait_in_the_hosts_memory(mode: Offload, exact: Bench) -> None:
-    rounded = Bench(quantized(exact.model.card, text_encoder="int8"), exact.schema)
+    resting = Bench(quantized(exact.model.card, text_encoder="int8"), exact.schema)
     moved = Bench(quantized(exact.model.card, text_encoder="int8"), exact.schema)
     apply(moved.model.pipelines, moved.model.pipelines["__call__"].components, mode, device="cpu")
     stop = threading.Event()
     with pytest.raises(GenerationStopped):
         moved.draw(SUNSET, stop=stop, on_step=lambda *_: stop.set())
-    assert difference(moved, rounded) == 0
+    assert difference(moved, resting) == 0
 
 
 @needs_torchao

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +37,10 @@ class Silence:
     @contextmanager
     def step(self, _text: str) -> Iterator[None]:
         yield
+
+    @contextmanager
+    def transfer(self, _text: str) -> Iterator[Callable[[int, int], None]]:
+        yield lambda _done, _total: None
 
     def say(self, _text: str) -> None:
         pass

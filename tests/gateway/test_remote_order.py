@@ -111,5 +111,8 @@ class _Silent:
     def step(self, text: str) -> Any:
         raise AssertionError(text)
 
+    def transfer(self, text: str) -> Any:
+        raise AssertionError(text)
+
     def say(self, text: str) -> None:
         raise AssertionError(text)

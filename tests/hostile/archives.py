@@ -17,7 +17,8 @@ from tests.hostile.case import Ground, Hostile
 from tests.hostile.programs import STORAGE, checkpoint, named, number, numbers, storage, tensor, text, zipped
 
 _MISSING: Final = "these parts of the model are missing"
-_NO_TENSORS: Final = "holds no tensors"
+_UNKNOWN: Final = "its tensors are not those of a model known here"
+_TORCH: Final = "is damaged: torch cannot read it"
 _BEYOND: Final = "reaches beyond its bytes"
 
 
@@ -56,23 +57,30 @@ def archive(*members: Member) -> bytes:
 
 def cases() -> Iterator[Hostile]:
     """All of them."""
-    for name, (content, detected, opened) in _ARCHIVES.items():
-        yield _file(f"archive-{name}", content, detected, opened)
-    for name, (first, words) in _TENSORS.items():
-        yield _file(f"tensor-{name}", lambda first=first: zipped(checkpoint(first)), _MISSING, words)
-        packed = f"tensor-deflated-{name}"
-        yield _file(
-            packed,
-            lambda first=first: zipped(checkpoint(first), method=zipfile.ZIP_DEFLATED),
-            _MISSING,
-            words,
-        )
-        yield _file(
-            f"tensor-legacy-{name}", lambda first=first: programs.legacy(checkpoint(first)), _MISSING, words
-        )
+    for name, (content, words) in _REFUSED.items():
+        yield _file(f"archive-{name}", content, words, words)
+    for name, (content, opened) in _READ.items():
+        yield _file(f"archive-{name}", content, _MISSING, opened)
+    for name, first in _UNLISTED.items():
+        yield from _tensor(name, first, detected=_UNKNOWN, opened="", elsewhere=None)
+    for name, (first, opened) in _LISTED.items():
+        yield from _tensor(name, first, detected=_MISSING, opened=opened, elsewhere=_TORCH)
+    for name, first in _HARMLESS.items():
+        yield from _tensor(name, first, detected=_MISSING, opened="", elsewhere="")
 
 
-def _file(name: str, content: Callable[[], bytes], detected: str, opened: str) -> Hostile:
+def _tensor(
+    name: str, first: bytes, *, detected: str, opened: str, elsewhere: str | None
+) -> Iterator[Hostile]:
+    """In each of torch's formats: what is not read by our own machine, torch itself opens (``elsewhere``)."""
+    program = checkpoint(first)
+    yield _file(f"tensor-{name}", lambda: zipped(program), detected, opened)
+    deflated = zipped(program, method=zipfile.ZIP_DEFLATED)
+    yield _file(f"tensor-deflated-{name}", lambda: deflated, detected, elsewhere)
+    yield _file(f"tensor-legacy-{name}", lambda: programs.legacy(program), detected, elsewhere)
+
+
+def _file(name: str, content: Callable[[], bytes], detected: str, opened: str | None) -> Hostile:
     def write(ground: Ground) -> Path:
         return programs.write(ground.folder, content())
 
@@ -118,73 +126,101 @@ def _polyglot() -> bytes:
     )
 
 
-_ARCHIVES: Final[Mapping[str, tuple[Callable[[], bytes], str, str]]] = {
-    "bomb": (_bomb, "", ""),
-    "bomb-said": (_with(Member(b"archive/data.pkl", b"", size=2**32 - 2)), "", ""),
-    "in-an-archive": (lambda: archive(Member(b"archive/inner.zip", zipped(checkpoint()))), "", ""),
-    "two-programs": (_with(_PROGRAM, _PROGRAM, _ORDER, _DATA), "", ""),
-    "two-folders": (_with(_PROGRAM, replace(_PROGRAM, name=b"other/data.pkl"), _ORDER, _DATA), "", ""),
-    "no-folder": (_with(replace(_PROGRAM, name=b"data.pkl"), replace(_DATA, name=b"data/0")), "", ""),
-    "torchscript": (_with(_PROGRAM, _DATA, Member(b"archive/constants.pkl", b"\x80\x02).")), "", ""),
-    "torchscript-code": (_with(_PROGRAM, _DATA, Member(b"archive/code/__torch__.py", b"import os")), "", ""),
-    "local-name": (_with(replace(_PROGRAM, local_name=b"archive/constants.pkl"), _ORDER, _DATA), "", ""),
-    "local-name-of-data": (_with(_PROGRAM, _ORDER, replace(_DATA, local_name=b"x" * 500)), "", ""),
-    "local-size": (_with(_PROGRAM, _ORDER, replace(_DATA, local_size=2**31)), "", ""),
-    "size-of-data": (_with(_PROGRAM, _ORDER, replace(_DATA, size=2**31)), "", ""),
-    "size-of-program": (_with(replace(_PROGRAM, size=2**31), _ORDER, _DATA), "", ""),
-    "place-of-data": (_with(_PROGRAM, _ORDER, replace(_DATA, said_offset=2**31)), "", ""),
-    "place-of-program": (_with(replace(_PROGRAM, said_offset=2**31), _ORDER, _DATA), "", ""),
-    "checksum": (_with(replace(_PROGRAM, crc=1), _ORDER, _DATA), "", ""),
-    "deflated-noise": (_with(replace(_PROGRAM, method=zipfile.ZIP_DEFLATED), _ORDER, _DATA), "", ""),
-    "bzip2": (_with(replace(_PROGRAM, method=zipfile.ZIP_BZIP2), _ORDER, _DATA), "", ""),
-    "lzma": (_with(replace(_PROGRAM, method=zipfile.ZIP_LZMA), _ORDER, _DATA), "", ""),
-    "unknown-method": (_with(replace(_PROGRAM, method=97), _ORDER, _DATA), "", ""),
-    "data-unknown-method": (_with(_PROGRAM, _ORDER, replace(_DATA, method=97)), "", ""),
-    "big-endian": (_with(_PROGRAM, replace(_ORDER, data=b"big"), _DATA), "", ""),
-    "no-data": (_with(_PROGRAM, _ORDER), "", ""),
-    "short-data": (_with(_PROGRAM, _ORDER, replace(_DATA, data=b"\0")), "", ""),
-    "path-up": (_named_as(b"archive/../../../hostile_sprung_zip"), "", ""),
-    "path-absolute": (_named_as(b"/tmp/hostile_sprung_zip"), "", ""),
-    "path-backslash": (_named_as(b"archive\\..\\..\\hostile_sprung_zip"), "", ""),
-    "path-nul": (_named_as(b"archive/data.pkl\0.txt"), "", ""),
-    "program-up": (_with(replace(_PROGRAM, name=b"../data.pkl"), replace(_DATA, name=b"../data/0")), "", ""),
-    "tar": (lambda: _tar("w"), "", ""),
-    "tar-gz": (lambda: _tar("w:gz"), "", ""),
-    "tar-bz2": (lambda: _tar("w:bz2"), "", ""),
-    "tar-xz": (lambda: _tar("w:xz"), "", ""),
-    "polyglot": (_polyglot, "", ""),
-}
-"""Content, and the words of the two doors for files."""
+_NO_CHECKPOINT: Final = "is a zip archive, but not a PyTorch checkpoint"
+_NO_DIRECTORY: Final = "its archive directory cannot be read"
+_NO_INDEX: Final = "its index cannot be read"
+_NO_METHOD: Final = "compressed in a way that PyTorch does not know"
 
-_TENSORS: Final[Mapping[str, tuple[bytes, str]]] = {
-    "negative-shape": (tensor(shape=numbers(-2, 3)), ""),
-    "negative-stride": (tensor(stride=numbers(-3, 1)), ""),
-    "negative-offset": (tensor(offset=number(-6)), ""),
-    "huge-shape": (tensor(shape=numbers(2**62, 2**62)), ""),
-    "huge-integer": (tensor(shape=numbers(2**4000, 3)), ""),
-    "huge-repeated": (tensor(shape=numbers(2**39, 1), stride=numbers(0, 0)), ""),
-    "stride-outside": (tensor(stride=numbers(300, 1)), ""),
-    "offset-outside": (tensor(offset=number(6)), ""),
-    "offset-far-outside": (tensor(offset=number(2**39)), ""),
-    "overlapping": (tensor(stride=numbers(1, 1)), ""),
-    "list-shape": (tensor(shape=b"](" + number(2) + number(3) + b"e"), ""),
-    "word-shape": (tensor(shape=text("23")), ""),
-    "float-shape": (tensor(shape=b"(G" + struct.pack(">d", 2) + b"G" + struct.pack(">d", 3) + b"t"), ""),
-    "truth-shape": (tensor(shape=b"(\x88\x88t", stride=numbers(1, 1)), ""),
-    "fewer-strides": (tensor(stride=numbers(1)), ""),
-    "more-strides": (tensor(stride=numbers(3, 1, 1)), ""),
-    "dimensions": (tensor(shape=numbers(*[1] * 100), stride=numbers(*[1] * 100)), ""),
-    "empty-with-huge-edge": (tensor(shape=numbers(0, 2**39, 2**39), stride=numbers(1, 1, 1)), ""),
-    "no-storage": (tensor(of=b"N"), ""),
-    "word-storage": (tensor(of=text("0")), ""),
-    "missing-storage": (tensor(of=storage(key=text("9"))), ""),
-    "path-storage": (tensor(of=storage(key=text("../version"))), ""),
-    "more-than-there": (tensor(of=storage(count=2**30), shape=numbers(2**30), stride=numbers(1)), ""),
-    "other-type": (tensor(of=storage(kind=named("torch", "DoubleStorage"))), ""),
-    "storage-of-nothing": (tensor(of=storage(kind=named("torch", "Tensor"))), ""),
-    "type-as-argument": (tensor(more=(named("torch", "complex128"),)), ""),
-    "version-3-type": (tensor(function="_rebuild_tensor_v3", more=(named("torch", "float64"),)), ""),
-    "version-3-no-type": (tensor(function="_rebuild_tensor_v3", more=(named("os", "system"),)), ""),
-    "conjugate": (tensor(more=(b"}" + text("conj") + b"\x88s",)), ""),
+_REFUSED: Final[Mapping[str, tuple[Callable[[], bytes], str]]] = {
+    "bomb": (_bomb, _NO_DIRECTORY),
+    "bomb-said": (_with(Member(b"archive/data.pkl", b"", size=2**32 - 2)), _NO_INDEX),
+    "in-an-archive": (lambda: archive(Member(b"archive/inner.zip", zipped(checkpoint()))), _NO_CHECKPOINT),
+    "two-programs": (_with(_PROGRAM, _PROGRAM, _ORDER, _DATA), _NO_CHECKPOINT),
+    "two-folders": (_with(_PROGRAM, replace(_PROGRAM, name=b"other/data.pkl"), _DATA), _NO_CHECKPOINT),
+    "no-folder": (_with(replace(_PROGRAM, name=b"data.pkl"), replace(_DATA, name=b"data/0")), _NO_CHECKPOINT),
+    "torchscript": (
+        _with(_PROGRAM, _DATA, Member(b"archive/constants.pkl", b"\x80\x02).")),
+        "is a TorchScript program, which is never run",
+    ),
+    "local-name": (_with(replace(_PROGRAM, local_name=b"archive/constants.pkl"), _DATA), _NO_DIRECTORY),
+    "size-of-program": (_with(replace(_PROGRAM, size=2**31), _ORDER, _DATA), _NO_INDEX),
+    "place-of-program": (_with(replace(_PROGRAM, said_offset=2**31), _ORDER, _DATA), _NO_DIRECTORY),
+    "checksum": (_with(replace(_PROGRAM, crc=1), _ORDER, _DATA), _NO_DIRECTORY),
+    "deflated-noise": (_with(replace(_PROGRAM, method=zipfile.ZIP_DEFLATED), _ORDER, _DATA), _NO_DIRECTORY),
+    "bzip2": (_with(replace(_PROGRAM, method=zipfile.ZIP_BZIP2), _ORDER, _DATA), _NO_METHOD),
+    "lzma": (_with(replace(_PROGRAM, method=zipfile.ZIP_LZMA), _ORDER, _DATA), _NO_METHOD),
+    "unknown-method": (_with(replace(_PROGRAM, method=97), _ORDER, _DATA), _NO_METHOD),
+    "path-nul": (_named_as(b"archive/data.pkl\0.txt"), _NO_CHECKPOINT),
+    "tar": (lambda: _tar("w"), "is a tar archive, which is never opened"),
+    "tar-gz": (lambda: _tar("w:gz"), "is compressed with gzip: unpack it first"),
+    "tar-bz2": (lambda: _tar("w:bz2"), "is compressed with bzip2: unpack it first"),
+    "tar-xz": (lambda: _tar("w:xz"), "is compressed with xz: unpack it first"),
 }
-"""The first of two tensors, and the words of who opens it."""
+"""Content, and the words of both doors."""
+
+_READ: Final[Mapping[str, tuple[Callable[[], bytes], str]]] = {
+    "torchscript-code": (_with(_PROGRAM, _DATA, Member(b"archive/code/__torch__.py", b"import os")), ""),
+    "path-up": (_named_as(b"archive/../../../hostile_sprung_zip"), ""),
+    "path-absolute": (_named_as(b"/tmp/hostile_sprung_zip"), ""),
+    "path-backslash": (_named_as(b"archive\\..\\..\\hostile_sprung_zip"), ""),
+    "program-up": (_with(replace(_PROGRAM, name=b"../data.pkl"), replace(_DATA, name=b"../data/0")), ""),
+    "local-name-of-data": (_with(_PROGRAM, _ORDER, replace(_DATA, local_name=b"x" * 40)), ""),
+    "local-name-beyond": (_with(_PROGRAM, _ORDER, replace(_DATA, local_name=b"x" * 5000)), ""),
+    "local-size": (_with(_PROGRAM, _ORDER, replace(_DATA, local_size=2**31)), ""),
+    "size-of-data": (_with(_PROGRAM, _ORDER, replace(_DATA, size=2**31)), _BEYOND),
+    "place-of-data": (
+        _with(_PROGRAM, _ORDER, replace(_DATA, said_offset=2**31)),
+        "damaged at its storage '0'",
+    ),
+    "method-of-data": (_with(_PROGRAM, _ORDER, replace(_DATA, method=97)), _TORCH),
+    "big-endian": (_with(_PROGRAM, replace(_ORDER, data=b"big"), _DATA), "saved on a big-endian machine"),
+    "no-data": (_with(_PROGRAM, _ORDER), "it lacks the bytes of the storage '0'"),
+    "short-data": (_with(_PROGRAM, _ORDER, replace(_DATA, data=b"\0")), _BEYOND),
+    "polyglot": (_polyglot, _TORCH),
+}
+"""Content whose index can be read, and the words of who opens it."""
+
+_PLAIN: Final = numbers(1)
+_EDGES: Final = numbers(1, 1)
+# What torch says of a tensor that is not listed varies; what is listed and reaches out is told by name.
+_UNLISTED: Final[Mapping[str, bytes]] = {
+    "negative-shape": tensor(shape=numbers(-2, 3)),
+    "negative-stride": tensor(stride=numbers(-3, 1)),
+    "negative-offset": tensor(offset=number(-6)),
+    "huge-shape": tensor(shape=numbers(2**62, 2**62)),
+    "huge-integer": tensor(shape=numbers(2**4000, 3)),
+    "list-shape": tensor(shape=b"](" + number(2) + number(3) + b"e"),
+    "word-shape": tensor(shape=text("23")),
+    "float-shape": tensor(shape=b"(G" + struct.pack(">d", 2) + b"G" + struct.pack(">d", 3) + b"t"),
+    "truth-shape": tensor(shape=b"(\x88\x88t", stride=_EDGES),
+    "fewer-strides": tensor(stride=_PLAIN),
+    "more-strides": tensor(stride=numbers(3, 1, 1)),
+    "dimensions": tensor(shape=numbers(*[1] * 100), stride=numbers(*[1] * 100)),
+    "no-storage": tensor(of=b"N"),
+    "word-storage": tensor(of=text("0")),
+    "storage-of-nothing": tensor(of=storage(kind=named("torch", "Tensor"))),
+    "conjugate": tensor(more=(b"}" + text("conj") + b"\x88s",)),
+}
+"""A first tensor that is none: the other one alone is listed."""
+
+_LISTED: Final[Mapping[str, tuple[bytes, str]]] = {
+    "huge-repeated": (tensor(shape=numbers(2**39, 1), stride=numbers(0, 0)), "repeats its bytes without end"),
+    "stride-outside": (tensor(stride=numbers(300, 1)), _BEYOND),
+    "offset-outside": (tensor(offset=number(6)), _BEYOND),
+    "offset-far-outside": (tensor(offset=number(2**39)), _BEYOND),
+    "missing-storage": (tensor(of=storage(key=text("9"))), "it lacks the bytes of the storage '9'"),
+    "path-storage": (tensor(of=storage(key=text("../version"))), "it lacks the bytes of the storage"),
+    "more-than-there": (
+        tensor(of=storage(count=2**30), shape=numbers(2**30), stride=_PLAIN),
+        _BEYOND,
+    ),
+    "other-type": (tensor(of=storage(kind=named("torch", "DoubleStorage"))), _BEYOND),
+    "type-as-argument": (tensor(more=(named("torch", "complex128"),)), _BEYOND),
+    "version-3-type": (tensor(function="_rebuild_tensor_v3", more=(named("torch", "float64"),)), _BEYOND),
+}
+"""A first tensor that reaches for other bytes than its own."""
+
+_HARMLESS: Final[Mapping[str, bytes]] = {
+    "overlapping": tensor(stride=_EDGES),
+    "empty-with-huge-edges": tensor(shape=numbers(0, 2**39, 2**39), stride=numbers(1, 1, 1)),
+}

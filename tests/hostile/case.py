@@ -30,7 +30,8 @@ class Hostile:
     """``write`` gives the path of the model. Words of the reason, by door:
 
     ``detected`` of the card; empty where the card says that it can be loaded.
-    ``opened`` of `open_tensors`; empty where the tensors come, ``None`` for what is no file.
+    ``opened`` of `open_tensors`; empty where the tensors come, ``None`` where it is no file, or torch's own
+    unpickler decides whether they do.
     ``loaded`` of ``load``; empty where the model is loaded, ``None`` where the card refuses.
     """
 

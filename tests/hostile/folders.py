@@ -19,9 +19,7 @@ DEMO: Final = Path(__file__).parents[2] / "engines" / "demo" / "weights"
 """The bundled model, which all diffusers folders here are made from."""
 _WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
 _AUTO_MAP: Final = {
-    "auto_map": {
-        name: "evil.Evil" for name in ("AutoConfig", "AutoModel", "AutoProcessor", "AutoImageProcessor")
-    }
+    "auto_map": dict.fromkeys(("AutoConfig", "AutoModel", "AutoProcessor", "AutoImageProcessor"), "evil.Evil")
     | {"AutoTokenizer": ["evil.Evil", "evil.Evil"]},
     "custom_pipeline": "evil",
     "trust_remote_code": True,
@@ -71,59 +69,86 @@ def _index(changes: Mapping[str, Any]) -> Change:
     return change
 
 
+_ODDITIES: Final = {
+    "__init__": ["os", "system"],
+    "_diffusers_version": {"__reduce__": ["os", "system"]},
+    "_module": "evil",
+    "_custom_pipeline": "evil",
+    "_name_or_path": "/etc",
+    "_blocks_class_name": "Evil",
+    "trust_remote_code": True,
+    "custom_pipeline": "evil",
+    "torch_dtype": "os.system",
+}
+"""Entries that nothing reads."""
+
 _INDICES: Final[Mapping[str, tuple[Mapping[str, Any], str, str | None]]] = {
-    "os": ({"movq": ["os", "system"]}, "", None),
-    "builtins": ({"movq": ["builtins", "eval"]}, "", None),
-    "local-module": ({"movq": ["evil", "Evil"]}, "", None),
-    "path-as-library": ({"movq": ["../evil", "Evil"]}, "", None),
-    "dotted-library": ({"movq": ["diffusers.utils", "os"]}, "", None),
-    "dotted-class": ({"movq": ["diffusers", "VQModel.from_pretrained"]}, "", None),
-    "dunder-class": ({"movq": ["diffusers", "__class__"]}, "", None),
-    "pipeline": ({"movq": ["diffusers", "DiffusionPipeline"]}, "", None),
-    "modular": ({"movq": ["diffusers", "ModularPipelineBlocks"]}, "", None),
-    "auto-pipeline": ({"movq": ["diffusers", "AutoPipelineForText2Image"]}, "", None),
-    "auto-model": ({"movq": ["diffusers", "AutoModel"]}, "", None),
-    "auto-model-of-transformers": ({"movq": ["transformers", "AutoModelForCausalLM"]}, "", None),
-    "auto-tokenizer": ({"tokenizer": ["transformers", "AutoTokenizer"]}, "", None),
-    "auto-processor": ({"tokenizer": ["transformers", "AutoProcessor"]}, "", None),
-    "processor": ({"tokenizer": ["transformers", "Qwen2VLProcessor"]}, "", None),
-    "image-processor": ({"tokenizer": ["transformers", "CLIPImageProcessor"]}, "", ""),
-    "function": ({"movq": ["transformers", "pipeline"]}, "", ""),
-    "module": ({"movq": ["diffusers", "utils"]}, "", ""),
-    "no-class": ({"movq": ["deprecated", "os"]}, "", ""),
-    "three-words": ({"movq": ["diffusers", "VQModel", "evil"]}, "", None),
-    "numbers": ({"movq": [1, 2]}, "", None),
-    "name-up": ({"../evil": ["diffusers", "VQModel"]}, "", None),
-    "name-absolute": ({"/etc": ["diffusers", "VQModel"]}, "", None),
-    "name-empty": ({"": ["diffusers", "VQModel"]}, "", None),
-    "name-dotted": ({"a.b": ["diffusers", "VQModel"]}, "", None),
-    "name-dunder": ({"__init__": ["os", "system"]}, "", ""),
-    "custom-pipeline": ({"_class_name": ["evil", "Evil"]}, "", None),
-    "pipeline-method": ({"_class_name": "DiffusionPipeline.download"}, "", None),
-    "pipeline-dunder": ({"_class_name": "__class__"}, "", None),
-    "pipeline-module": ({"_class_name": "utils"}, "", None),
-    "pipeline-function": ({"_class_name": "is_torch_available"}, "", None),
-    "pipeline-component": ({"_class_name": "UNet2DConditionModel"}, "", None),
-    "pipeline-output": ({"_class_name": "ImagePipelineOutput"}, "", None),
-    "pipeline-path": ({"_class_name": "../evil/Pipeline"}, "", None),
-    "pipeline-root": ({"_class_name": "DiffusionPipeline"}, "", ""),
-    "pipeline-auto": ({"_class_name": "AutoPipelineForText2Image"}, "", ""),
-    "pipeline-modular": ({"_class_name": "ModularPipeline"}, "", ""),
-    "pipeline-unknown": ({"_class_name": "OsSystemPipeline"}, "", ""),
-    "version-list": ({"_diffusers_version": ["os", "system"]}, "", ""),
-    "version-object": ({"_diffusers_version": {"__reduce__": "os.system"}}, "", ""),
-    "version-path": ({"_diffusers_version": "../../evil"}, "", ""),
-    "private-entries": (
-        {
-            "_module": "evil",
-            "_custom_pipeline": "evil",
-            "_name_or_path": "/etc",
-            "_blocks_class_name": "Evil",
-        },
-        "",
-        "",
+    "os": ({"movq": ["os", "system"]}, "a model's own code is never executed", None),
+    "builtins": ({"movq": ["builtins", "eval"]}, "a model's own code is never executed", None),
+    "local-module": ({"movq": ["evil", "Evil"]}, "a model's own code is never executed", None),
+    "path-as-library": ({"movq": ["../evil", "Evil"]}, "a model's own code is never executed", None),
+    "dotted-library": ({"movq": ["diffusers.utils", "os"]}, "a model's own code is never executed", None),
+    "dotted-class": (
+        {"movq": ["diffusers", "VQModel.from_pretrained"]},
+        "the name of no component's class",
+        None,
     ),
-    "options": ({"trust_remote_code": True, "custom_pipeline": "evil", "torch_dtype": "os.system"}, "", ""),
+    "dunder-class": ({"movq": ["diffusers", "__class__"]}, "the name of no component's class", None),
+    "pipeline": ({"movq": ["diffusers", "DiffusionPipeline"]}, "the name of no component's class", None),
+    "modular": ({"movq": ["diffusers", "ModularPipelineBlocks"]}, "the name of no component's class", None),
+    "auto-pipeline": (
+        {"movq": ["diffusers", "AutoPipelineForText2Image"]},
+        "the name of no component's class",
+        None,
+    ),
+    "auto-model": ({"movq": ["diffusers", "AutoModel"]}, "the name of no component's class", None),
+    "auto-model-of-transformers": (
+        {"movq": ["transformers", "AutoModelForCausalLM"]},
+        "the name of no component's class",
+        None,
+    ),
+    "auto-tokenizer": (
+        {"tokenizer": ["transformers", "AutoTokenizer"]},
+        "the name of no component's class",
+        None,
+    ),
+    "auto-processor": (
+        {"tokenizer": ["transformers", "AutoProcessor"]},
+        "the name of no component's class",
+        None,
+    ),
+    "processor": (
+        {"tokenizer": ["transformers", "Qwen2VLProcessor"]},
+        "asks for code of its own .auto_map.",
+        None,
+    ),
+    "image-processor": ({"tokenizer": ["transformers", "CLIPImageProcessor"]}, "is no tokenizer", None),
+    "function": ({"movq": ["transformers", "pipeline"]}, "the name of no component's class", None),
+    "module": ({"movq": ["diffusers", "utils"]}, "the name of no component's class", None),
+    "no-class": ({"movq": ["deprecated", "os"]}, "the name of no component's class", None),
+    "three-words": ({"movq": ["diffusers", "VQModel", "evil"]}, "is not a pair of library and class", None),
+    "numbers": ({"movq": [1, 2]}, "is not a pair of library and class", None),
+    "name-up": ({"../evil": ["diffusers", "VQModel"]}, "cannot be a component's name", None),
+    "name-absolute": ({"/etc": ["diffusers", "VQModel"]}, "cannot be a component's name", None),
+    "name-empty": ({"": ["diffusers", "VQModel"]}, "cannot be a component's name", None),
+    "name-dotted": ({"a.b": ["diffusers", "VQModel"]}, "cannot be a component's name", None),
+    "custom-pipeline": (
+        {"_class_name": ["evil", "Evil"]},
+        "its own pipeline code, which is never executed",
+        None,
+    ),
+    "pipeline-method": ({"_class_name": "DiffusionPipeline.download"}, "the name of none that draws", None),
+    "pipeline-dunder": ({"_class_name": "__class__"}, "the name of none that draws", None),
+    "pipeline-module": ({"_class_name": "utils"}, "the name of none that draws", None),
+    "pipeline-function": ({"_class_name": "is_torch_available"}, "the name of none that draws", None),
+    "pipeline-component": ({"_class_name": "UNet2DConditionModel"}, "the name of none that draws", None),
+    "pipeline-output": ({"_class_name": "ImagePipelineOutput"}, "the name of none that draws", None),
+    "pipeline-path": ({"_class_name": "../evil/Pipeline"}, "the name of none that draws", None),
+    "pipeline-root": ({"_class_name": "DiffusionPipeline"}, "the name of none that draws", None),
+    "pipeline-auto": ({"_class_name": "AutoPipelineForText2Image"}, "the name of none that draws", None),
+    "pipeline-modular": ({"_class_name": "ModularPipeline"}, "the name of none that draws", None),
+    "pipeline-unknown": ({"_class_name": "OsSystemPipeline"}, "", "only models of a class that was found"),
+    "oddities": (_ODDITIES, "", ""),
 }
 
 
@@ -198,73 +223,160 @@ def _sharded(*files: str, kind: str = "safetensors", decoy: str | None = None) -
     return change
 
 
+def _code_everywhere(path: Path) -> None:
+    """Whatever the libraries know to ask for code with, beside classes of their own, which need none."""
+    for file in sorted(path.glob("*/*.json")):
+        (file.parent / "evil.py").write_text(CODE)
+        if "config" in file.name:
+            edit(file, **_AUTO_MAP)
+    edit(path / "unet" / "config.json", _class_name=["evil", "Evil"])
+    edit(path / "scheduler" / "scheduler_config.json", _class_name="os.system")
+    edit(path / "tokenizer" / "tokenizer_config.json", tokenizer_class="Evil", chat_template=_JINJA)
+    for name in ("adapter_config", "generation_config"):
+        (path / "text_encoder" / f"{name}.json").write_text(json.dumps(_AUTO_MAP))
+    (path / "tokenizer" / "chat_template.jinja").write_text(_JINJA)
+    (path / "unet" / "again").symlink_to(".")
+
+
 _FILES: Final[Mapping[str, tuple[Change, str, str | None]]] = {
-    "link-component": (_linked("movq", "OUT/movq"), "", None),
-    "link-weights": (_linked(f"unet/{_WEIGHTS}", f"OUT/{_WEIGHTS}"), "", None),
-    "link-config": (_linked("unet/config.json", "OUT/config.json"), "", None),
-    "link-beside": (_linked("unet/evil.py", "OUT/config.json"), "", None),
-    "link-relative": (_linked("unet/config.json", "../../out/config.json"), "", None),
-    "link-to-zeros": (_linked(f"unet/{_WEIGHTS}", "/dev/zero"), "", None),
-    "link-to-noise": (_linked("unet/config.json", "/dev/urandom"), "", None),
-    "link-to-memory": (_linked(f"unet/{_WEIGHTS}", "/proc/self/mem"), "", None),
-    "link-of-index-to-noise": (_linked("model_index.json", "/dev/urandom"), "", None),
-    "link-of-presets-to-noise": (_linked("gateway.json", "/dev/urandom"), "", None),
-    "link-to-itself": (_linked(f"unet/{_WEIGHTS}", _WEIGHTS), "", None),
-    "link-to-itself-beside": (_linked("unet/loop", "loop"), "", None),
-    "link-to-itself-component": (_linked("movq", "movq"), "", None),
-    "link-to-parent": (_linked("unet/again", "../.."), "", None),
-    "link-to-folder": (_linked("unet/again", "."), "", ""),
-    "link-broken": (_linked(f"unet/{_WEIGHTS}", "nowhere"), "", None),
-    "pipe-weights": (_pipe(f"unet/{_WEIGHTS}"), "", None),
-    "pipe-config": (_pipe("unet/config.json"), "", None),
-    "pipe-beside": (_pipe("tokenizer/added_tokens.json"), "", None),
-    "pipe-presets": (_pipe("gateway.json"), "", None),
-    "pipe-index": (_pipe("model_index.json"), "", None),
-    "pipe-vocabulary": (_pipe("tokenizer/tokenizer.json"), "", None),
-    "pipe-scheduler": (_pipe("scheduler/scheduler_config.json"), "", None),
-    "pipe-of-shards": (_pipe("unet/diffusion_pytorch_model.safetensors.index.json"), "", None),
-    "socket-weights": (_socket(f"unet/{_WEIGHTS}"), "", None),
-    "shards-up": (_sharded("../../etc/passwd"), "", None),
-    "shards-absolute": (_sharded("/etc/passwd"), "", None),
-    "shards-decoy": (_sharded("../../out/model.safetensors", decoy="model.safetensors"), "", None),
-    "shards-pickled": (_sharded("a.bin", decoy="a.bin"), "", None),
-    "shards-nul": (_sharded("a\0.safetensors"), "", None),
-    "shards-dots": (_sharded(".."), "", None),
-    "shards-missing": (_sharded("a.safetensors"), "", None),
-    "kernels": (_edited("text_encoder/config.json", attn_implementation="evil/kernels"), "", None),
+    "link-component": (_linked("movq", "OUT/movq"), "is a link that leads out of the model's folder", None),
+    "link-weights": (
+        _linked(f"unet/{_WEIGHTS}", f"OUT/{_WEIGHTS}"),
+        "is a link that leads out of the model's folder",
+        None,
+    ),
+    "link-config": (
+        _linked("unet/config.json", "OUT/config.json"),
+        "is a link that leads out of the model's folder",
+        None,
+    ),
+    "link-beside": (
+        _linked("unet/evil.py", "OUT/config.json"),
+        "is a link that leads out of the model's folder",
+        None,
+    ),
+    "link-relative": (
+        _linked("unet/config.json", "../../out/config.json"),
+        "is a link that leads out of the model's folder",
+        None,
+    ),
+    "link-to-zeros": (
+        _linked(f"unet/{_WEIGHTS}", "/dev/zero"),
+        "a pipe, a socket or a device, which is never read",
+        None,
+    ),
+    "link-to-noise": (
+        _linked("unet/config.json", "/dev/urandom"),
+        "a pipe, a socket or a device, which is never read",
+        None,
+    ),
+    "link-to-memory": (
+        _linked(f"unet/{_WEIGHTS}", "/proc/self/mem"),
+        "is a link that leads out of the model's folder",
+        None,
+    ),
+    "link-of-index-to-noise": (
+        _linked("model_index.json", "/dev/urandom"),
+        "the folder has no model_index.json",
+        None,
+    ),
+    "link-of-presets-to-noise": (
+        _linked("gateway.json", "/dev/urandom"),
+        "a pipe, a socket or a device, which is never read",
+        None,
+    ),
+    "link-to-itself": (_linked(f"unet/{_WEIGHTS}", _WEIGHTS), "is a link that leads to itself", None),
+    "link-to-itself-beside": (_linked("unet/loop", "loop"), "is a link that leads to itself", None),
+    "link-to-itself-component": (_linked("movq", "movq"), "there is no folder movq/", None),
+    "link-to-parent": (
+        _linked("unet/again", "../.."),
+        "is a link that leads out of the model's folder",
+        None,
+    ),
+    "link-broken": (_linked(f"unet/{_WEIGHTS}", "nowhere"), "safetensors is missing", None),
+    "pipe-weights": (_pipe(f"unet/{_WEIGHTS}"), "a pipe, a socket or a device, which is never read", None),
+    "pipe-config": (_pipe("unet/config.json"), "a pipe, a socket or a device, which is never read", None),
+    "pipe-beside": (
+        _pipe("tokenizer/added_tokens.json"),
+        "a pipe, a socket or a device, which is never read",
+        None,
+    ),
+    "pipe-presets": (_pipe("gateway.json"), "a pipe, a socket or a device, which is never read", None),
+    "pipe-index": (_pipe("model_index.json"), "the folder has no model_index.json", None),
+    "pipe-vocabulary": (
+        _pipe("tokenizer/tokenizer.json"),
+        "a pipe, a socket or a device, which is never read",
+        None,
+    ),
+    "pipe-scheduler": (
+        _pipe("scheduler/scheduler_config.json"),
+        "a pipe, a socket or a device, which is never read",
+        None,
+    ),
+    "pipe-of-shards": (
+        _pipe("unet/diffusion_pytorch_model.safetensors.index.json"),
+        "a pipe, a socket or a device, which is never read",
+        None,
+    ),
+    "socket-weights": (
+        _socket(f"unet/{_WEIGHTS}"),
+        "a pipe, a socket or a device, which is never read",
+        None,
+    ),
+    "shards-up": (_sharded("../../etc/passwd"), "which is no .safetensors file beside it", None),
+    "shards-absolute": (_sharded("/etc/passwd"), "which is no .safetensors file beside it", None),
+    "shards-decoy": (
+        _sharded("../../out/model.safetensors", decoy="model.safetensors"),
+        "",
+        "contains a path separator",
+    ),
+    "shards-pickled": (_sharded("a.bin", decoy="a.bin"), "which is no .safetensors file beside it", None),
+    "shards-nul": (_sharded("a\0.safetensors"), "is missing", None),
+    "shards-dots": (_sharded(".."), "which is no .safetensors file beside it", None),
+    "shards-missing": (_sharded("a.safetensors"), "a.safetensors is missing", None),
+    "kernels": (
+        _edited("text_encoder/config.json", attn_implementation="evil/kernels"),
+        "asks for code from a hub",
+        None,
+    ),
     "kernels-within": (
         _edited("text_encoder/config.json", text_config={"_attn_implementation": "evil/x"}),
         "",
         None,
     ),
-    "auto-map": (_edited("text_encoder/config.json", **_AUTO_MAP), "", ""),
     "auto-map-other-type": (
         _edited("text_encoder/config.json", model_type="evil", architectures=["Evil"], **_AUTO_MAP),
         "",
         "",
     ),
-    "auto-map-tokenizer": (
-        _edited("tokenizer/tokenizer_config.json", tokenizer_class="Evil", **_AUTO_MAP),
+    "quantized": (
+        _edited("unet/config.json", quantization_config={"quant_method": "evil"}),
         "",
-        "",
+        "Unknown quantization type",
     ),
-    "auto-map-unet": (_edited("unet/config.json", _class_name=["evil", "Evil"], **_AUTO_MAP), "", ""),
-    "scheduler-class": (
-        _edited("scheduler/scheduler_config.json", _class_name="os.system", **_AUTO_MAP),
-        "",
-        "",
-    ),
-    "quantized": (_edited("unet/config.json", quantization_config={"quant_method": "evil"}), "", ""),
-    "adapter": (_file("text_encoder/adapter_config.json", json.dumps(_AUTO_MAP)), "", ""),
-    "generation-config": (_file("text_encoder/generation_config.json", json.dumps(_AUTO_MAP)), "", ""),
-    "template": (_edited("tokenizer/tokenizer_config.json", chat_template=_JINJA), "", ""),
-    "template-file": (_file("tokenizer/chat_template.jinja", _JINJA), "", ""),
+    "code-everywhere": (_code_everywhere, "", ""),
     "template-broken": (_edited("tokenizer/tokenizer_config.json", chat_template={"a": ["{{"]}), "", ""),
-    "presets-deep": (_file("gateway.json", '{"defaults":' + "[" * 100_000), "", None),
-    "presets-endless": (_file("gateway.json", json.dumps({"quality": {"low": float("inf")}})), "", None),
-    "config-deep": (_file("unet/config.json", '{"a":' * 100_000), "", None),
-    "config-list": (_file("unet/config.json", "[]"), "", None),
-    "script-as-weights": (_file(f"unet/{_WEIGHTS}", "#!/bin/sh\ntouch hostile_sprung\n"), "", None),
-    "pickle-as-safetensors": (_file(f"unet/{_WEIGHTS}", programs.zipped(programs.checkpoint())), "", ""),
+    "presets-deep": (
+        _file("gateway.json", '{"defaults":' + "[" * 100_000),
+        "gateway.json is not valid JSON",
+        None,
+    ),
+    "presets-endless": (
+        _file("gateway.json", json.dumps({"quality": {"low": float("inf")}})),
+        "quality.low: inf is not between",
+        None,
+    ),
+    "config-deep": (_file("unet/config.json", '{"a":' * 100_000), "config.json is not valid JSON", None),
+    "config-list": (_file("unet/config.json", "[]"), "does not hold a JSON object", None),
+    "script-as-weights": (
+        _file(f"unet/{_WEIGHTS}", "#!/bin/sh\ntouch hostile_sprung\n"),
+        "is a script, which is never run",
+        None,
+    ),
+    "pickle-as-safetensors": (
+        _file(f"unet/{_WEIGHTS}", programs.zipped(programs.checkpoint())),
+        "",
+        "the component unet",
+    ),
 }
 """What is changed in the folder, and the words of detection and of loading."""

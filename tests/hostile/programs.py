@@ -77,7 +77,7 @@ def tensor(
 
 
 def checkpoint(first: bytes | None = None, *, protocol: int = 2, **beside: bytes) -> bytes:
-    """A program that makes a trainer's state: two tensors, of which ``first`` is one, and things beside them."""
+    """A program that makes a trainer's state: two tensors, ``first`` and another, and things beside them."""
     tensors = (tensor() if first is None else first, tensor())
     state = b"}(" + b"".join(text(name) + value for name, value in zip(NAMES, tensors, strict=True)) + b"u"
     return bytes((0x80, protocol)) + mapping(state_dict=state, **beside) + b"."
@@ -111,6 +111,8 @@ def legacy(program: bytes, *, data: bytes = STORAGE, count: int = 6) -> bytes:
         "little_endian": True,
         "type_sizes": {"short": 2, "int": 4, "long": 4},
     }
+    # Persistent ids had a sixth part, of views.
+    program = program.replace(b"tQ", b"NtQ")
     heads = b"".join(pickle.dumps(value, 2) for value in (_MAGIC, 1001, system))
     return heads + program + pickle.dumps(["0"], 2) + struct.pack("<q", count) + data
 

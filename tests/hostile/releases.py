@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from tests.hostile.canary import PAYLOADS
 from tests.hostile.case import Ground, Hostile, replace
 from tests.hostile.folders import DEMO
 
+_ALONE: Final = "this is the decoder of kandinsky-2.2 alone"
 _README_BOMB: Final = "---\na: &a [x, x]\n" + "\n".join(
     f"{chr(98 + i)}: &{chr(98 + i)} [*{chr(97 + i)}, *{chr(97 + i)}]" for i in range(20)
 )
@@ -67,15 +68,32 @@ _RELEASES: Final[Mapping[str, tuple[str, str, bool, str, str | None]]] = {
     "3-movq": ("kandinsky3", "weights/movq.pt", True, "", ""),
     "3-projection": ("kandinsky3", "weights/flan_ul2_encoder/projection.pt", True, "", ""),
     "3-encoder": ("kandinsky3", "weights/flan_ul2_encoder/pytorch_model.bin", True, "", ""),
-    "3-movq-alone": ("kandinsky3", "weights/movq.pt", False, "", None),
-    "3-projection-alone": ("kandinsky3", "weights/flan_ul2_encoder/projection.pt", False, "", None),
-    "3-encoder-alone": ("kandinsky3", "weights/flan_ul2_encoder/pytorch_model.bin", False, "", None),
+    "3-movq-alone": ("kandinsky3", "weights/movq.pt", False, "movq.pt holds no tensors", None),
+    "3-projection-alone": (
+        "kandinsky3",
+        "weights/flan_ul2_encoder/projection.pt",
+        False,
+        "projection.pt holds no tensors",
+        None,
+    ),
+    "3-encoder-alone": (
+        "kandinsky3",
+        "weights/flan_ul2_encoder/pytorch_model.bin",
+        False,
+        "pytorch_model.bin holds no tensors",
+        None,
+    ),
     "21-stats": ("kandinsky21", "ViT-L-14_stats.th", True, "", ""),
-    "21-stats-alone": ("kandinsky21", "ViT-L-14_stats.th", False, "", None),
+    "21-stats-alone": ("kandinsky21", "ViT-L-14_stats.th", False, "ViT-L-14_stats.th holds no tensors", None),
     "21-encoder": ("kandinsky21", "text_encoder/pytorch_model.bin", True, "", ""),
-    "21-encoder-alone": ("kandinsky21", "text_encoder/pytorch_model.bin", False, "", None),
+    "21-encoder-alone": (
+        "kandinsky21",
+        "text_encoder/pytorch_model.bin",
+        False,
+        "pytorch_model.bin holds no tensors",
+        None,
+    ),
     "21-prior": ("kandinsky21", "prior_fp16.ckpt", True, "", ""),
-    "21-decoder-alone": ("kandinsky21", "decoder_fp16.ckpt", False, "", None),
 }
 
 
@@ -103,11 +121,23 @@ def _pickled(
 
 _PICKLED: Final[Mapping[str, tuple[str, bool, bool, str, str | None]]] = {
     "bin-diffusers": ("unet/diffusion_pytorch_model.bin", True, False, "", ""),
-    "bin-diffusers-alone": ("unet/diffusion_pytorch_model.bin", False, False, "", None),
+    "bin-diffusers-alone": (
+        "unet/diffusion_pytorch_model.bin",
+        False,
+        False,
+        "diffusion_pytorch_model.bin holds no tensors",
+        None,
+    ),
     "bin-diffusers-sharded": ("unet/diffusion_pytorch_model.bin", True, True, "", ""),
     "bin-transformers": ("text_encoder/pytorch_model.bin", True, False, "", ""),
     "bin-transformers-sharded": ("text_encoder/pytorch_model.bin", True, True, "", ""),
-    "bin-transformers-alone": ("text_encoder/pytorch_model.bin", False, True, "", None),
+    "bin-transformers-alone": (
+        "text_encoder/pytorch_model.bin",
+        False,
+        True,
+        "00001.bin holds no tensors",
+        None,
+    ),
 }
 
 
@@ -123,11 +153,11 @@ def _readme(name: str, text: str, detected: str) -> Hostile:
 
 
 _READMES: Final[Mapping[str, tuple[str, str]]] = {
-    "bomb": (_README_BOMB + "\nprior: *u\n---\n", ""),
-    "python": ("---\nprior: !!python/object/apply:os.system ['touch hostile_sprung']\n---\n", ""),
-    "nul": ("---\nprior: a\0b\n---\n", ""),
-    "long": (f"---\nprior: {'a' * 5000}\n---\n", ""),
-    "passwd": ("---\nprior: ../../../../../../etc/passwd\n---\n", ""),
-    "itself": ("---\nprior: .\n---\n", ""),
-    "endless": ("---\n" + "x: y\n" * 300_000, ""),
+    "bomb": (_README_BOMB + "\nprior: *u\n---\n", _ALONE),
+    "python": ("---\nprior: !!python/object/apply:os.system ['touch hostile_sprung']\n---\n", _ALONE),
+    "nul": ("---\nprior: a\0b\n---\n", _ALONE),
+    "long": (f"---\nprior: {'a' * 5000}\n---\n", _ALONE),
+    "passwd": ("---\nprior: ../../../../../../etc/passwd\n---\n", _ALONE),
+    "itself": ("---\nprior: .\n---\n", _ALONE),
+    "endless": ("---\n" + "x: y\n" * 300_000, _ALONE),
 }

@@ -35,7 +35,7 @@ def _within(canary: Canary) -> bytes:
 
 
 def _lists() -> bytes:
-    """Sixty lists, each of which holds the one before it twice: as text the last would be 2**60 letters long."""
+    """Sixty lists, each of which holds the one before it twice: as text the last has 2**60 letters."""
     made = b"]q\x00" + _DROP
     for place in range(60):
         made += b"](" + bytes((0x68, place)) * 2 + b"e" + bytes((0x71, place + 1)) + _DROP
@@ -73,7 +73,7 @@ TRICKS: Final[Mapping[str, Callable[[Canary], bytes]]] = {
         call(named("builtins", "getattr"), call(named("builtins", "__import__"), text("os")), text("system")),
         _touch(canary),
     ),
-    "build": lambda canary: (
+    "build": lambda _: (
         call(named("collections", "OrderedDict")) + mapping(items=_SYSTEM, __class__=_SYSTEM) + b"b"
     ),
     "build-setstate": lambda canary: (
@@ -92,22 +92,22 @@ TRICKS: Final[Mapping[str, Callable[[Canary], bytes]]] = {
     ),
     "persistent-text": lambda canary: b"Pposix.system\n" + group(_touch(canary)) + b"R",
     "persistent-call": lambda canary: _called(storage(kind=_SYSTEM), canary),
-    "persistent-word": lambda canary: text("storage") + b"Q",
-    "persistent-dict": lambda canary: mapping(storage=_SYSTEM) + b"Q",
-    "persistent-short": lambda canary: group(text("storage"), named("torch", "HalfStorage")) + b"Q",
-    "persistent-nested": lambda canary: storage(key=storage()),
-    "persistent-lists": lambda canary: storage(key=_lists()),
-    "parameter-state": lambda canary: call(
+    "persistent-word": lambda _: text("storage") + b"Q",
+    "persistent-dict": lambda _: mapping(storage=_SYSTEM) + b"Q",
+    "persistent-short": lambda _: group(text("storage"), named("torch", "HalfStorage")) + b"Q",
+    "persistent-nested": lambda _: storage(key=storage()),
+    "persistent-lists": lambda _: storage(key=_lists()),
+    "parameter-state": lambda _: call(
         named("torch._utils", "_rebuild_parameter_with_state"),
         tensor(),
         b"\x89",
         b"}",
         mapping(detach=_SYSTEM, __class__=_SYSTEM),
     ),
-    "parameter": lambda canary: call(named("torch._utils", "_rebuild_parameter"), _SYSTEM, b"\x89", b"}"),
-    "global-of-lists": lambda canary: _lists() + text("x") + _STACK_GLOBAL,
-    "global-of-itself": lambda canary: b"]" + _KEEP + _KEPT + b"a" + text("x") + _STACK_GLOBAL,
-    "memory": lambda canary: call(named("builtins", "bytearray"), number(2**36)),
-    "long-shapes": lambda canary: _long_shapes(),
+    "parameter": lambda _: call(named("torch._utils", "_rebuild_parameter"), _SYSTEM, b"\x89", b"}"),
+    "global-of-lists": lambda _: _lists() + text("x") + _STACK_GLOBAL,
+    "global-of-itself": lambda _: b"]" + _KEEP + _KEPT + b"a" + text("x") + _STACK_GLOBAL,
+    "memory": lambda _: call(named("builtins", "bytearray"), number(2**36)),
+    "long-shapes": lambda _: _long_shapes(),
 }
 """By name; each piece leaves one value on the stack."""

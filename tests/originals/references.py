@@ -48,7 +48,8 @@ def kandinsky3_folder(release: Path, folder: Path, variant: build.Variant) -> Pa
     unet = kandinsky3.unet(
         build.kandinsky3_unet_of(variant).state_dict(), build.kandinsky3_projection(variant).state_dict()
     )
-    pipeline = Kandinsky3Pipeline(
+    pipeline = parts.made(
+        Kandinsky3Pipeline,
         tokenizer=_from(T5Tokenizer, encoder),
         text_encoder=_from(T5EncoderModel, encoder),
         unet=_made(unet),
@@ -64,13 +65,13 @@ def kandinsky21_folder(release: Path, folder: Path, *, inpainting: bool) -> Path
     clip, text = release / "clip-vit-large-patch14", release / "text_encoder"
     stored = torch.load(text / "pytorch_model.bin", weights_only=True)
     encoder = kandinsky2_text.text_encoder(stored, json.loads((text / "config.json").read_bytes()))
-    multilingual = MultilingualCLIP(MCLIPConfig(**encoder.config))
+    multilingual = parts.seeded(MultilingualCLIP, parts.made(MCLIPConfig, **encoder.config))
     multilingual.load_state_dict(dict(encoder.tensors))
     mean, deviation = build.clip_statistics()
     prior = kandinsky2.prior(build.kandinsky21_prior_model().state_dict(), mean, deviation)
     kind: Any = KandinskyInpaintCombinedPipeline if inpainting else KandinskyCombinedPipeline
     pipeline = kind(
-        text_encoder=multilingual.eval(),
+        text_encoder=multilingual,
         tokenizer=_from(XLMRobertaTokenizer, text),
         unet=_made(kandinsky2.unet(build.kandinsky21_unet_of(inpainting=inpainting).state_dict())),
         scheduler=parts.made(DDIMScheduler, **kandinsky2.SCHEDULER),

@@ -25,7 +25,7 @@ from tests.tiny import parts
 
 def stable_diffusion() -> Any:
     """Stable Diffusion 1.5, without a safety checker."""
-    none = {"safety_checker": None, "feature_extractor": None}
+    none: dict[str, Any] = {"safety_checker": None, "feature_extractor": None}
     return _stable_diffusion(parts.vae(), **none, requires_safety_checker=False)
 
 
@@ -36,13 +36,13 @@ def stable_diffusion_guarded() -> Any:
 
 def stable_diffusion_transparent() -> Any:
     """Stable Diffusion 1.5 with an autoencoder that makes an alpha channel."""
-    none = {"safety_checker": None, "feature_extractor": None}
+    none: dict[str, Any] = {"safety_checker": None, "feature_extractor": None}
     return _stable_diffusion(parts.vae(out_channels=4), **none, requires_safety_checker=False)
 
 
 def stable_diffusion_inpainting() -> Any:
     """Stable Diffusion 1.5 with a UNet that was made to inpaint."""
-    none = {"safety_checker": None, "feature_extractor": None}
+    none: dict[str, Any] = {"safety_checker": None, "feature_extractor": None}
     return _stable_diffusion(
         parts.vae(), kind=StableDiffusionInpaintPipeline, channels=9, **none, requires_safety_checker=False
     )

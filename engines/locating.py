@@ -1,0 +1,56 @@
+"""A model of a hub on this machine: on a node that has not its files they are fetched first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from engines.calls import LoadPhase, LoadProgress
+from engines.card import ModelCard
+from engines.hub import DownloadProgress, HubReference, fetch
+
+Report = Callable[[LoadProgress], None]
+
+
+def located(card: ModelCard, report: Report, *, pickles: bool) -> ModelCard:
+    """The card with paths that are there: its own, or those of the same commit fetched to this machine.
+
+    Raises:
+        NotLoadable: the hub does not give the files, in words.
+    """
+    if card.hub is None or Path(card.path).exists():
+        return card
+    reference = HubReference(repository=card.hub.repository, revision=card.hub.revision)
+    fetched = fetch(reference, _telling(report), pickles=pickles, with_prior=card.prior_path is not None)
+    moved = {_snapshot(card.path): fetched.folder}
+    if card.prior_path is not None and fetched.prior is not None:
+        moved[_snapshot(card.prior_path)] = fetched.prior
+
+    def here(path: str) -> str:
+        folder = _snapshot(path)
+        return moved.get(folder, folder) + path.removeprefix(folder)
+
+    sources = tuple(source.model_copy(update={"path": here(source.path)}) for source in card.sources)
+    prior = here(card.prior_path) if card.prior_path is not None else None
+    return card.model_copy(update={"path": here(card.path), "prior_path": prior, "sources": sources})
+
+
+def _snapshot(path: str) -> str:
+    """The folder of the snapshot that a path lies in, or the path itself where it lies in none."""
+    place = Path(path)
+    folders = (place, *place.parents)
+    return next((str(folder) for folder in folders if folder.parent.name == "snapshots"), path)
+
+
+def _telling(report: Report) -> Callable[[DownloadProgress], None]:
+    def tell(progress: DownloadProgress) -> None:
+        report(
+            LoadProgress(
+                phase=LoadPhase.DOWNLOADING,
+                component=progress.file,
+                bytes_read=progress.bytes_done,
+                bytes_total=progress.bytes_total,
+            )
+        )
+
+    return tell
