@@ -9,12 +9,13 @@ Usage: ./deploy_kandinsky.sh [PATH] [OPTION ...]
 Serves the model at PATH, or the demo model without one: installs what is needed
 into .venv, starts the service if it does not run, and returns when it answers.
 
-  PATH                  a model folder, or a file
+  PATH                  a model folder or file, or a hub's org/name[@revision]
   --model-name NAME     the name to serve it under
   --prior PATH          the prior of a Kandinsky 2 decoder
+  --component NAME=PATH a part of the model that lies elsewhere (repeatable)
   --alias NAME          another name for it (repeatable); '*' answers to every name
   --device, --dtype, --threads, --idle-seconds, --max-replicas, --num-gpus,
-  --batch-size, --size-fit VALUE
+  --batch-size, --size-fit, --offload, --quantize VALUE
                         how its engine runs
   --foreground          stay, and stop the service when interrupted
   --install             allow installing into an environment that PYTHON names
@@ -32,6 +33,7 @@ Environment:
   PYTHON                an interpreter; one of an environment that has Ray, or of any
                         virtual environment, is used as it is
   RAY_ADDRESS           an existing Ray cluster to use instead of an own one
+  KANDINSKY_CACHE       where converted models are kept (~/.cache/kandinsky-gateway)
   KANDINSKY_HOME        the state folder (~/.local/state/kandinsky-gateway)
 END
 }
