@@ -13,9 +13,13 @@ MODEL_LIBRARIES = {"torch", "diffusers", "transformers"}
 PURE = (
     "engines.calls",
     "engines.card",
+    "engines.conversion.cache",
+    "engines.conversion.keys",
     "engines.detection",
     "engines.errors",
     "engines.formats",
+    "engines.hub",
+    "engines.opening",
     "engines.scaling",
     "engines.schema",
     "engines.validation",

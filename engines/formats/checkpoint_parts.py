@@ -35,6 +35,7 @@ _QUANTISED: Final = (
     ".scale_weight",
     ".weight_scale",
     ".scale_input",
+    ".input_scale",
     ".comfy_quant",
     ".absmax",
     ".quant_map",

@@ -65,6 +65,7 @@ _STORAGES: Final = MappingProxyType(
         "ByteStorage": "uint8",
         "BoolStorage": "bool",
         "ComplexFloatStorage": "complex64",
+        "ComplexDoubleStorage": "complex128",
         "UntypedStorage": "uint8",
     }
 )
@@ -73,12 +74,14 @@ _STORAGES: Final = MappingProxyType(
 class InertMachine:
     """Runs one program; `result` is its value after the STOP opcode.
 
-    ``foreign`` tells whether it would have called anything but what describes tensors.
+    ``foreign`` tells whether it would have called anything but what describes tensors; ``storages`` are the
+    names of those that it has spoken of.
     """
 
     def __init__(self) -> None:
         self.result: object = OPAQUE
         self.foreign = False
+        self.storages: set[str] = set()
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
@@ -194,7 +197,11 @@ class InertMachine:
         whole = isinstance(reference, tuple) and len(reference) in (5, 6) and reference[0] == "storage"
         kind, key = reference[1:3] if whole else (None, None)
         dtype = _STORAGES.get(kind.name) if isinstance(kind, _Global) else None
-        self._stack.append(_Storage(dtype, key) if dtype and isinstance(key, str) else OPAQUE)
+        if dtype and isinstance(key, str):
+            self.storages.add(key)
+            self._stack.append(_Storage(dtype, key))
+        else:
+            self._stack.append(OPAQUE)
 
     def _call(self) -> None:
         arguments, function = self._stack.pop(), self._stack.pop()

@@ -36,11 +36,13 @@ def recognises(start: bytes) -> bool:
 class Content:
     """The object in a checkpoint: usually a dict of names to `Tensor`, or a dict of such dicts.
 
-    ``foreign``: beside tensors, its program would make objects of other classes.
+    ``foreign``: beside tensors, its program would make objects of other classes. ``storages`` are the names
+    of the tensors' bytes.
     """
 
     tree: object
     foreign: bool
+    storages: frozenset[str]
 
 
 def read(path: Path) -> Content:
@@ -80,21 +82,28 @@ def _read_zip(path: Path) -> Content:
 
 
 def _read_legacy(file: IO[bytes]) -> Content:
-    """Before PyTorch 1.6: magic number, protocol and platform, each a pickle, then the object."""
+    """Before PyTorch 1.6: magic number, protocol, platform, the object, the storages' names, each a pickle."""
     bounded = _Bounded(file)
     first = _run(bounded)
     if first.tree != _LEGACY_MAGIC:
         return first
     for _ in ("protocol", "platform"):
         _run(bounded)
-    return _run(bounded)
+    found = _run(bounded)
+    kept = _run(bounded).tree
+    if not isinstance(kept, list) or not found.storages.issubset(
+        each for each in kept if isinstance(each, str)
+    ):
+        # Torch would give whatever lies in the memory.
+        raise ValueError("it lacks the bytes of a storage")
+    return found
 
 
 def _run(program: Any) -> Content:
     machine = InertMachine()
     for name, argument in _opcodes(program):
         machine.step(name, argument)
-    return Content(machine.result, machine.foreign)
+    return Content(machine.result, machine.foreign, frozenset(machine.storages))
 
 
 def _opcodes(program: Any) -> Iterator[tuple[str, Any]]:

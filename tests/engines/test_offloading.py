@@ -35,7 +35,7 @@ pytestmark = [
 MODES = [Offload.MODEL, Offload.SEQUENTIAL, Offload.GROUP]
 # accelerate 1.15 cannot compute layer by layer on the CPU itself ("new() received an invalid combination").
 DRAWING = [Offload.MODEL, Offload.GROUP]
-SMALL: dict[str, JsonValue] = {"prompt": "a red fox", "num_inference_steps": 4}
+SMALL: dict[str, JsonValue] = {"prompt": "a red fox", "num_inference_steps": 2}
 SIZED: dict[str, JsonValue] = {**SMALL, "height": 64, "width": 64}
 
 Offloaded = Callable[..., Bench]
@@ -75,12 +75,15 @@ CALLS: dict[str, dict[str, JsonValue]] = {
 
 
 def pixels(bench: Bench, method: str = "__call__") -> bytes:
-    ((image, _),) = bench.draw(CALLS[method], seed=5, method=method).images
+    found = bench.schema.method("__call__")
+    with_prior = found is not None and found.find("prior_num_inference_steps") is not None
+    own = {"prior_num_inference_steps": 2} if with_prior else {}
+    ((image, _),) = bench.draw({**CALLS[method], **own}, seed=5, method=method).images
     return image.tobytes()
 
 
 @pytest.mark.parametrize("mode", DRAWING)
-@pytest.mark.parametrize("name", ["kandinsky21", "kandinsky22", "kandinsky3", "sd15"])
+@pytest.mark.parametrize("name", ["kandinsky22", "kandinsky3", "sd15"])
 def test_the_picture_is_the_same(mode: Offload, name: str, offloaded: Offloaded) -> None:
     assert pixels(offloaded(name, mode)) == pixels(offloaded(name, Offload.NONE))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from engines.detection import DEMO_PATH
+from tests import originals
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -22,7 +23,11 @@ def command(tmp_path: Path) -> Command:
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT")}
-        environment |= {"KANDINSKY_HOME": str(tmp_path / "home"), **variables}
+        environment |= {
+            "KANDINSKY_HOME": str(tmp_path / "home"),
+            "KANDINSKY_CACHE": str(tmp_path / "cache"),
+            **variables,
+        }
         program = [sys.executable, "-m", "gateway", *arguments]
         return subprocess.run(program, capture_output=True, text=True, env=environment, check=False)
 
@@ -99,3 +104,75 @@ def test_an_empty_folder_of_models_is_said_to_be_so(command: Command, tmp_path: 
     done = command("list", MODELS_DIR=str(tmp_path))
     assert f"No model was found in {tmp_path}" in done.stdout
     assert "demo" in done.stdout
+
+
+def test_a_model_is_packed_into_one_file(command: Command, tmp_path: Path) -> None:
+    target = tmp_path / "demo.safetensors"
+
+    done = command("pack", str(DEMO_PATH), str(target))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{target} holds weights (Kandinsky3Pipeline, 12 MB).\n"
+    assert "packed file" in command("list", MODELS_DIR=str(tmp_path)).stdout
+    assert "--force replaces it" in command("pack", str(DEMO_PATH), str(target)).stderr
+    assert command("pack", str(DEMO_PATH), str(target), "--force").returncode == 0
+
+
+def test_what_cannot_be_packed_says_why(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "kandinsky3.ckpt").write_bytes(b"<html>")
+
+    done = command("pack", str(tmp_path / "kandinsky3.ckpt"), str(tmp_path / "x.safetensors"))
+    assert done.returncode == 2
+    assert "is a web page" in done.stderr
+    assert "must end in .safetensors" in command("pack", str(DEMO_PATH), str(tmp_path / "x.ckpt")).stderr
+
+
+def test_the_cache_of_conversions_is_listed_and_pruned(command: Command, tmp_path: Path) -> None:
+    release = originals.write("kandinsky3", tmp_path / "models")
+    assert _converted(command("list", MODELS_DIR=str(tmp_path / "models"))) == "no"
+    packed = command("pack", str(release), str(tmp_path / "k3.safetensors"))
+    assert packed.returncode == 0, packed.stderr
+
+    assert _converted(command("list", MODELS_DIR=str(tmp_path / "models"))) == "yes"
+    listed = command("cache", "list").stdout
+    assert "kandinsky3.pt, projection.pt, movq.pt" in listed
+    assert f"1 converted, 14 MB in {tmp_path / 'cache'}." in listed
+    assert "say which" in command("cache", "prune").stderr
+    assert "removed" not in command("cache", "prune", "--older-than", "1").stdout
+    assert "removed kandinsky3" in command("cache", "prune", "--all").stdout
+    assert "0 converted" in command("cache", "list").stdout
+
+
+def _converted(listed: subprocess.CompletedProcess[str]) -> str:
+    row = next(line for line in listed.stdout.splitlines() if line.startswith("kandinsky3"))
+    return row.split("yes", 1)[1].split()[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        (("--component", "movq"), {}, "bad option component: 'movq' is not NAME=PATH"),
+        (("--component", "movq=/no/such.pt"), {}, "movq"),
+        ((), {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}, "unset it and start again"),
+        ((), {"KANDINSKY_ALLOW_PICKLES": "false"}, "KANDINSKY_ALLOW_PICKLES=false forbids them"),
+    ],
+)
+def test_what_must_not_be_loaded_is_refused_before_anything_starts(
+    command: Command, tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], message: str
+) -> None:
+    release = originals.write("kandinsky3", tmp_path / "models")
+
+    done = command("deploy", str(release), *arguments, **variables)
+
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "home" / "cluster.json").exists()
+
+
+def test_a_model_that_no_hub_has_is_refused_in_words(command: Command, tmp_path: Path) -> None:
+    done = command("deploy", "org/nothing@v1", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hub"))
+
+    assert done.returncode == 2
+    assert "org/nothing@v1" in done.stderr
+    assert "offline" in done.stderr.lower()
+    assert "Traceback" not in done.stderr

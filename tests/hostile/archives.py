@@ -77,6 +77,8 @@ def _tensor(
     yield _file(f"tensor-{name}", lambda: zipped(program), detected, opened)
     deflated = zipped(program, method=zipfile.ZIP_DEFLATED)
     yield _file(f"tensor-deflated-{name}", lambda: deflated, detected, elsewhere)
+    if "storage" in name and detected == _MISSING:
+        detected = elsewhere = _NO_INDEX
     yield _file(f"tensor-legacy-{name}", lambda: programs.legacy(program), detected, elsewhere)
 
 
@@ -176,7 +178,7 @@ _READ: Final[Mapping[str, tuple[Callable[[], bytes], str]]] = {
     "big-endian": (_with(_PROGRAM, replace(_ORDER, data=b"big"), _DATA), "saved on a big-endian machine"),
     "no-data": (_with(_PROGRAM, _ORDER), "it lacks the bytes of the storage '0'"),
     "short-data": (_with(_PROGRAM, _ORDER, replace(_DATA, data=b"\0")), _BEYOND),
-    "polyglot": (_polyglot, _TORCH),
+    "polyglot": (_polyglot, ""),
 }
 """Content whose index can be read, and the words of who opens it."""
 

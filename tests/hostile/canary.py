@@ -34,17 +34,17 @@ class Canary:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._planted = folder / "planted"
+        self.planted = folder / "planted"
 
     def plant(self) -> None:
         """Put a module where an import finds it."""
-        self._planted.mkdir(parents=True, exist_ok=True)
-        (self._planted / f"{MODULE}.py").write_text(CODE)
-        sys.path.insert(0, str(self._planted))
+        self.planted.mkdir(parents=True, exist_ok=True)
+        (self.planted / f"{MODULE}.py").write_text(CODE)
+        sys.path.insert(0, str(self.planted))
 
     def remove(self) -> None:
         """Take the module away again."""
-        sys.path.remove(str(self._planted))
+        sys.path.remove(str(self.planted))
 
     def payload(self, kind: str) -> Payload:
         """One of `PAYLOADS`."""

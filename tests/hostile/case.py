@@ -33,6 +33,7 @@ class Hostile:
     ``opened`` of `open_tensors`; empty where the tensors come, ``None`` where it is no file, or torch's own
     unpickler decides whether they do.
     ``loaded`` of ``load``; empty where the model is loaded, ``None`` where the card refuses.
+    A ``large`` one takes a second to write.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Hostile:
     detected: str
     opened: str | None = None
     loaded: str | None = None
+    large: bool = False
 
 
 def replace(file: Path, content: bytes | str) -> Path:

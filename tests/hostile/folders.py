@@ -341,7 +341,7 @@ _FILES: Final[Mapping[str, tuple[Change, str, str | None]]] = {
     ),
     "kernels-within": (
         _edited("text_encoder/config.json", text_config={"_attn_implementation": "evil/x"}),
-        "",
+        "asks for code from a hub",
         None,
     ),
     "auto-map-other-type": (

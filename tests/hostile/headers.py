@@ -28,7 +28,7 @@ def _file(name: str, content: Callable[[], bytes], detected: str, opened: str) -
     def write(ground: Ground) -> Path:
         return programs.write(ground.folder, content(), "kandinsky3.safetensors")
 
-    return Hostile(name, write, detected, opened)
+    return Hostile(name, write, detected, opened, large=name == "header-spaces")
 
 
 def _tensor(begin: Any = 24, end: Any = 48, shape: Any = (2, 3), dtype: Any = "F32") -> dict[str, Any]:

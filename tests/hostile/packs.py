@@ -41,7 +41,7 @@ def _pack(name: str, changes: Mapping[str, Any], detected: str, loaded: str | No
         files["model_index.json"] = base64.b64encode(json.dumps(index).encode()).decode()
         return programs.write(ground.folder, _packed(files), "kandinsky3-demo.safetensors")
 
-    return Hostile(f"pack-{name}", write, detected, loaded=loaded)
+    return Hostile(f"pack-{name}", write, detected, loaded=loaded, large=name == "huge")
 
 
 def _packed(files: Mapping[str, Any]) -> bytes:

@@ -31,14 +31,21 @@ class RunningService:
         self.client = httpx2.Client(base_url=self.url, timeout=DEADLINE_SECONDS)
         self._environment = {
             name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "KANDINSKY_HOME")
-        } | {"KANDINSKY_HOME": str(home), "PORT": str(port), "HOST": "127.0.0.1"}
+        } | {
+            "KANDINSKY_HOME": str(home),
+            "KANDINSKY_CACHE": str(home / "cache"),
+            "PORT": str(port),
+            "HOST": "127.0.0.1",
+        }
         self._home = home
 
-    def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the command line."""
+    def command(
+        self, *arguments: str, check: bool = True, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line, with these variables of the environment besides the service's own."""
         done = subprocess.run(
             [sys.executable, "-m", "gateway", *arguments],
-            env=self._environment,
+            env=self._environment | variables,
             capture_output=True,
             text=True,
             timeout=180,
