@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from pydantic import JsonValue
 
+from engines.offloading import Offload
 from engines.schema import Frozen, Method, PipelineSchema
 
 LARGEST_SEED: Final = 2**53 - 1
@@ -38,7 +39,9 @@ class EngineOptions(Frozen):
     ``threads`` are torch's on the CPU; ``batch_size`` images are denoised together (1 keeps every
     image exactly the one its seed makes alone); ``max_image_pixels`` bounds an input image;
     ``moderation`` loads the model's own safety checker and refuses the pictures that it objects to;
-    ``cache_folder`` is where converted models lie; without ``allow_pickles`` no pickle is opened.
+    ``offload`` says which weights wait outside the GPU, ``quantize`` which components are loaded with fewer
+    bits (name to kind); ``cache_folder`` is where converted models lie; without ``allow_pickles`` no
+    pickle is opened.
     """
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -48,6 +51,8 @@ class EngineOptions(Frozen):
     max_images: int = 10
     max_image_pixels: int = 64_000_000
     moderation: bool = False
+    offload: Offload = Offload.NONE
+    quantize: dict[str, str] = {}
     cache_folder: str | None = None
     allow_pickles: bool = True
     num_gpus: float | None = None

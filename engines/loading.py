@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from engines import own_classes
-from engines.assembly import assemble, lies_elsewhere
-from engines.calls import EngineOptions, LoadPhase, LoadProgress
+from engines import offloading, quantization
+from engines.calls import EngineOptions, LoadProgress
 from engines.card import ModelCard
+from engines.components import load_components
 from engines.conversion.cache import Cache, cache_root
 from engines.devices import Placement, choose, cpu_threads
 from engines.errors import LoadFailed, NotLoadable
-from engines.formats.diffusers_folder import StoredComponent
+from engines.footprint import advice
 from engines.locating import located
-from engines.opening import OpenedModel, opened
+from engines.opening import opened
 from engines.pickles import fault_of, forbidden
 from engines.schema import Method
 from engines.tasks import task_classes
@@ -84,13 +84,18 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
     cache = Cache(Path(options.cache_folder) if options.cache_folder else cache_root(os.environ))
     with _translated(card, "fetching it"):
         served = _served(located(card, report, pickles=options.allow_pickles), options)
+    with _translated(card, "checking its options"):
+        _check_options(served, options, placement)
     with _ONE_AT_A_TIME, _translated(card, "reading its files"), opened(served, cache, report) as model:
-        components = _components(served, model, placement, report)
+        components = load_components(
+            served, model, placement, options, report=report, guarded=lambda doing: _translated(card, doing)
+        )
     check_tokenizers(card, model, components)
     if options.moderation and SAFETY_CHECKER not in components:
         raise LoadFailed(card.name, "moderation is asked for, and the model has no safety checker")
     with _translated(card, "putting the pipeline together"):
         pipelines = _pipelines(card, classes, components, model.options)
+        offloading.apply(pipelines, components, options.offload, device=placement.device)
     return LoadedModel(card, pipelines, placement, time.monotonic() - started)
 
 
@@ -102,6 +107,19 @@ def _require_loadable(card: ModelCard, options: EngineOptions) -> None:
         raise LoadFailed(card.name, fault)
     if card.pickled and not options.allow_pickles:
         raise LoadFailed(card.name, forbidden(Path(card.path).name).reason)
+
+
+def _check_options(card: ModelCard, options: EngineOptions, placement: Placement) -> None:
+    offloading.check(card.name, options.offload, device=placement.device, quantized=options.quantize)
+    quantization.check(card, options.quantize, device=placement.device)
+    if not placement.device.startswith("cuda"):
+        return
+    import torch
+
+    room = torch.cuda.get_device_properties(placement.device).total_memory
+    words = advice(card, room, dtype=placement.dtype, offload=options.offload, quantize=options.quantize)
+    if words:
+        _logger.warning("%s: %s", card.name, words)
 
 
 def _served(card: ModelCard, options: EngineOptions) -> ModelCard:
@@ -119,68 +137,6 @@ def _quieten() -> None:
         logs.disable_progress_bar()
         # Of tensors that a component has no use for, as of a whole CLIP in its text half, tables are printed.
         logs.set_verbosity_error()
-
-
-def _components(card: ModelCard, model: OpenedModel, placement: Placement, report: Report) -> dict[str, Any]:
-    """Load every component and move it to the device before the next: the host holds one at a time."""
-    loaded: dict[str, Any] = {}
-    read = 0
-    for component in card.components:
-        report(_progress(card, component.name, read))
-        with _translated(card, f"the component {component.name}"):
-            loaded[component.name] = _load_component(model.components[component.name], placement)
-        read += component.size
-    report(_progress(card, None, read))
-    return loaded
-
-
-def _progress(card: ModelCard, component: str | None, read: int) -> LoadProgress:
-    return LoadProgress(phase=LoadPhase.LOADING, component=component, bytes_read=read, bytes_total=card.size)
-
-
-def _load_component(stored: StoredComponent, placement: Placement) -> Any:
-    import torch
-
-    kind = _class_of(stored)
-    if lies_elsewhere(stored):
-        module = assemble(stored, kind, getattr(torch, placement.dtype))
-        return module.eval().to(placement.device)
-    arguments: dict[str, Any] = {"local_files_only": True}
-    if stored.weights is not None:
-        # The file's own dtype, where it is also the one to compute in, is mapped and not copied.
-        arguments["dtype"] = getattr(torch, placement.dtype)
-        # The files that detection has measured, and no others that may lie beside them.
-        arguments["use_safetensors"] = not stored.weights.pickled
-        if stored.weights.variant is not None:
-            arguments["variant"] = stored.weights.variant
-    component = _from_folder(stored, kind, arguments)
-    if isinstance(component, torch.nn.Module):
-        component = component.eval().to(placement.device)
-    return component
-
-
-def _from_folder(stored: StoredComponent, kind: Any, arguments: dict[str, Any]) -> Any:
-    """The component, all of whose weights are in the file: transformers would invent what is not."""
-    if stored.weights is None or stored.library == "diffusers":
-        return kind.from_pretrained(str(stored.folder), **arguments)
-    component, found = kind.from_pretrained(str(stored.folder), output_loading_info=True, **arguments)
-    missing = sorted(found["missing_keys"])
-    if missing:
-        named = ", ".join(missing[:3])
-        raise NotLoadable(stored.name, f"its weight file lacks {len(missing)} tensors: {named} …")
-    return component
-
-
-def _class_of(stored: StoredComponent) -> Any:
-    """The component's class, of diffusers, transformers, a pipeline module of diffusers, or ours."""
-    if stored.library == own_classes.LIBRARY:
-        return own_classes.find(stored.class_name)
-    own = stored.library in ("diffusers", "transformers")
-    module = importlib.import_module(stored.library if own else f"diffusers.pipelines.{stored.library}")
-    found = getattr(module, stored.class_name, None)
-    if found is None:
-        raise NotLoadable(stored.name, f"the installed {stored.library} has no {stored.class_name}")
-    return found
 
 
 def _pipelines(

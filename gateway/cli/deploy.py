@@ -56,12 +56,22 @@ def parts(words: tuple[str, ...]) -> dict[str, Path]:
     Raises:
         NotDeployable: a word is none of that form.
     """
+    named = pairs(words, option="component", example="movq=/data/movq.pt")
+    return {name: Path(path) for name, path in named.items()}
+
+
+def pairs(words: tuple[str, ...], *, option: str, example: str) -> dict[str, str]:
+    """Words of the form NAME=VALUE.
+
+    Raises:
+        NotDeployable: a word is none of that form.
+    """
     found = {}
     for word in words:
-        name, separator, path = word.partition("=")
-        if not (separator and name and path):
-            raise NotDeployable(f"bad option component: {word!r} is not NAME=PATH, as in movq=/data/movq.pt")
-        found[name] = Path(path)
+        name, separator, value = word.partition("=")
+        if not (separator and name and value):
+            raise NotDeployable(f"bad option {option}: {word!r} is not NAME=VALUE, as in {example}")
+        found[name] = value
     return found
 
 

@@ -66,6 +66,14 @@ def deploy(
     moderation: Annotated[
         bool | None, typer.Option(help="Refuse what the model's own safety checker objects to.")
     ] = None,
+    offload: Annotated[
+        str | None,
+        typer.Option(help="Weights that wait outside the GPU: none, model, group or sequential."),
+    ] = None,
+    quantize: Annotated[
+        list[str] | None,
+        typer.Option(help="Fewer bits for a component, as NAME=int8, float8 or nf4 (repeatable)."),
+    ] = None,
     size_fit: Annotated[
         str | None, typer.Option(help="A size that it was not made for: error, or resize the picture.")
     ] = None,
@@ -79,7 +87,7 @@ def deploy(
 
     What is not said stays as it is with a model that is deployed already.
     """
-    from gateway.cli.deploy import run
+    from gateway.cli.deploy import pairs, run
 
     options: dict[str, Any] = {
         "device": device,
@@ -90,6 +98,10 @@ def deploy(
         "num_gpus": num_gpus,
         "batch_size": batch_size,
         "moderation": moderation,
+        "offload": offload,
+        "quantize": pairs(tuple(quantize), option="quantize", example="text_encoder=int8")
+        if quantize
+        else None,
     }
     run(
         _control(),

@@ -150,8 +150,18 @@ def _converted(listed: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "variables", "message"),
     [
-        (("--component", "movq"), {}, "bad option component: 'movq' is not NAME=PATH"),
-        (("--component", "movq=/no/such.pt"), {}, "movq"),
+        (
+            ("--component", "movq"),
+            {},
+            "bad option component: 'movq' is not NAME=VALUE, as in movq=/data/movq.pt",
+        ),
+        (("--component", "movq=/no/such.pt"), {}, "such.pt, which was given, is not there"),
+        (("--offload", "much"), {}, "bad option offload"),
+        (
+            ("--quantize", "unet"),
+            {},
+            "bad option quantize: 'unet' is not NAME=VALUE, as in text_encoder=int8",
+        ),
         ((), {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}, "unset it and start again"),
         ((), {"KANDINSKY_ALLOW_PICKLES": "false"}, "KANDINSKY_ALLOW_PICKLES=false forbids them"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ def cases() -> Iterator[Hostile]:
     for name, (content, detected, opened) in _HEADERS.items():
         yield _file(f"header-{name}", content, detected, opened)
     for name, (entry, detected, opened) in _ENTRIES.items():
-        yield _file(f"entry-{name}", lambda entry=entry: _safetensors({_NAME: entry}), detected, opened)
+        yield _file(f"entry-{name}", partial(_safetensors, {_NAME: entry}), detected, opened)
 
 
 def _file(name: str, content: Callable[[], bytes], detected: str, opened: str) -> Hostile:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from safetensors.torch import load_file, save
 
 from engines.formats import pack
@@ -44,13 +46,17 @@ def _pack(name: str, changes: Mapping[str, Any], detected: str, loaded: str | No
     return Hostile(f"pack-{name}", write, detected, loaded=loaded, large=name == "huge")
 
 
-def _packed(files: Mapping[str, Any]) -> bytes:
-    tensors = {
+@cache
+def _tensors() -> dict[str, torch.Tensor]:
+    return {
         f"{file.parent.name}.{key}": value
         for file in sorted(DEMO.glob("*/*.safetensors"))
         for key, value in load_file(file).items()
     }
-    return save(tensors, {"format": "pt", pack.VERSION_KEY: "1", pack.FILES_KEY: json.dumps(files)})
+
+
+def _packed(files: Mapping[str, Any]) -> bytes:
+    return save(_tensors(), {"format": "pt", pack.VERSION_KEY: "1", pack.FILES_KEY: json.dumps(files)})
 
 
 _TEXT: Final = base64.b64encode(CODE.encode()).decode()

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 DEADLINE_SECONDS = 90.0
+NO_VARIABLES: Mapping[str, str] = {}
 
 T = TypeVar("T")
 
@@ -40,12 +41,12 @@ class RunningService:
         self._home = home
 
     def command(
-        self, *arguments: str, check: bool = True, **variables: str
+        self, *arguments: str, check: bool = True, variables: Mapping[str, str] = NO_VARIABLES
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line, with these variables of the environment besides the service's own."""
         done = subprocess.run(
             [sys.executable, "-m", "gateway", *arguments],
-            env=self._environment | variables,
+            env={**self._environment, **variables},
             capture_output=True,
             text=True,
             timeout=180,

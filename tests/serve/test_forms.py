@@ -46,7 +46,7 @@ def test_a_model_of_a_hub_is_fetched_and_served(
     with hub_server() as hub:
         hub.repositories["org/tiny"] = folder
         variables = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
-        done = service.command("deploy", "org/tiny", "--threads", "1", **variables)
+        done = service.command("deploy", "org/tiny", "--threads", "1", variables=variables)
 
     assert "Fetching org/tiny: done" in done.stderr
     assert same_pixels(picture(drawn(service, "tiny")), stock_picture(folder, SMALL, seed=11))
