@@ -1,4 +1,4 @@
-"""How long a model takes to load and what memory that takes, against plain ``from_pretrained`` in the same run.
+"""How long a model takes to load and in how much memory, against plain ``from_pretrained`` in the same run.
 
 ``python -m benchmarks.loading [--size-gb 1.4] [--repeats 3] [--folder FOLDER]`` from the repository's root
 makes a model of Kandinsky 3's shape in 16 bits with random weights (once, if a folder is given), as a
@@ -6,14 +6,17 @@ diffusers folder, as a packed file and as originally released, and prints a tabl
 process, which has imported everything and has loaded a tiny model of the same form before its clock starts.
 
 "ready" is when the pipeline is there; "touched" when, after that, a byte of every page of every weight has
-been read, which a mapped file takes until then to load. Cold: the files were dropped from the page cache
-(``POSIX_FADV_DONTNEED``); warm: they were read just before. The load's memory, as a multiple of the weight
-files' size, beyond what the process had before:
+been read, which a mapped file takes until then to load. "touched, net" leaves out the time for which the
+main thread could have run and another process had its core (the second number of its schedstat): on a busy
+machine it is what compares, and the ratios are of it. "cpu" is what all threads computed. Both sides have as
+many threads as an engine takes. Cold: the files were dropped from the page cache (``POSIX_FADV_DONTNEED``);
+warm: they were read just before. A model's card, which is made when it is deployed, is there already.
+The load's memory, as a multiple of the weight files' size, beyond what the process had before:
 
 - own: the peak of RssAnon, sampled every 5 ms. What the process needs for itself, and cannot be taken away.
   On a GPU's machine this is the peak that counts: mapped pages are let go as soon as they are copied.
 - all: the peak of VmHWM, with the mapped pages of the files. These are the page cache's, one copy for every
-  replica on the machine, and are dropped under pressure; to compute on a CPU at full speed they must be there.
+  replica on the machine, and are dropped under pressure; to compute on a CPU at full speed they must stay.
 
 The kernel's own figures of a process are taken and not its cgroup's, where a page of a file counts for
 whoever read it first.
@@ -32,8 +35,9 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,12 +46,14 @@ from rich.console import Console
 from rich.table import Table
 
 from engines.calls import EngineOptions
+from engines.conversion.cache import Cache
 from engines.conversion.converting import Tally
 from engines.conversion.original import convert_original
 from engines.conversion.reading import map_safetensors
 from engines.conversion.writing import write_json, write_safetensors
 from engines.detection import detect
-from engines.formats import pack
+from engines.devices import cpu_threads
+from engines.packing import write_pack
 
 _PIECES: Final = 32000
 _POOL: Final = 2**22
@@ -119,7 +125,7 @@ def make(root: Path, size_gb: float) -> Forms:
 
 
 def _write_original(main: Path, size_gb: float) -> None:
-    """kandinsky3.pt, movq.pt, flan_ul2_encoder/ with projection.pt: half the bytes UNet, half text encoder."""
+    """kandinsky3.pt, movq.pt, flan_ul2_encoder/: half the bytes are the UNet's, half the text encoder's."""
     from transformers import T5Config, T5EncoderModel
 
     from tests.originals import kandinsky3_unet, movq
@@ -177,9 +183,13 @@ def _write_weights(path: Path, shaped: Mapping[str, torch.Tensor]) -> None:
 
 def _write_pickle(path: Path, tree: Mapping[str, Any]) -> None:
     """Write random tensors of a tree's shapes as ``torch.save`` does, by way of a mapped file."""
-    flat = {}
+    flat: dict[str, torch.Tensor] = {}
     for name, value in tree.items():
-        flat |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= (
+            {f"{name}.{key}": inner for key, inner in value.items()}
+            if isinstance(value, dict)
+            else {name: value}
+        )
     scratch = path.with_suffix(".scratch")
     _write_weights(scratch, flat)
     mapped = map_safetensors(scratch)
@@ -203,14 +213,8 @@ def _write_folder(forms: Forms) -> None:
 
 
 def _write_pack(forms: Forms) -> None:
-    files = [file for file in forms.folder.rglob("*") if pack.may_be_packed(file)]
-    tensors = {
-        f"{file.parent.name}.{name}": tensor
-        for file in forms.folder.rglob("*.safetensors")
-        for name, tensor in map_safetensors(file).items()
-    }
-    texts = {str(file.relative_to(forms.folder)): file.read_bytes() for file in files}
-    write_safetensors(forms.pack, tensors, metadata=pack.encoded(texts), report=lambda _: None)
+    cache = Cache(forms.root / "cache")
+    write_pack(detect(forms.folder), forms.pack, cache, on_conversion=lambda _: None, on_bytes=lambda _: None)
 
 
 @dataclass(frozen=True)
@@ -243,46 +247,62 @@ class Measured:
 
     ready: float
     touched: float
+    net: float
+    cpu: float
     own: int
     all: int
 
 
 def run_here(case: Case, root: Path) -> None:
-    """The measured process: load the tiny model, say so, wait for a line, load the large one, say how long."""
+    """The measured process: load the tiny model, say so, wait for a line, load the large one, say how long.
+
+    The first makes what the libraries import late and set up once.
+    """
     import diffusers
     import transformers
 
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    _touch(_load(case, Forms(root / "tiny"), root / "tiny" / "cache"))
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+    torch.set_num_threads(cpu_threads(EngineOptions()))
+    _touch(_loader(case, Forms(root / "tiny"), root / "tiny" / "cache")())
+    load = _loader(case, Forms(root / "model"), root / "model" / "cache")
     print("ready", flush=True)
     sys.stdin.readline()
     Path("/proc/self/clear_refs").write_text("5")
-    before = _memory(os.getpid())
+    before, displaced, computed = _memory(os.getpid()), _displaced(), time.process_time()
     started = time.perf_counter()
-    pipeline = _load(case, Forms(root / "model"), root / "model" / "cache")
+    pipeline = load()
     ready = time.perf_counter() - started
     _touch(pipeline)
     touched = time.perf_counter() - started
-    print(json.dumps([ready, touched, before, _memory(os.getpid())]), flush=True)
+    net, cpu = touched - (_displaced() - displaced), time.process_time() - computed
+    print(json.dumps([ready, touched, net, cpu, before, _memory(os.getpid())]), flush=True)
     # The clock has stopped; to free the weights takes time, too.
     os._exit(0)
 
 
-def _load(case: Case, forms: Forms, cache: Path) -> Any:
+def _loader(case: Case, forms: Forms, cache: Path) -> Callable[[], Any]:
+    """A function that gives the pipeline."""
     from diffusers import DiffusionPipeline
 
     from engines.loading import load
 
     if case.plain:
-        return DiffusionPipeline.from_pretrained(
+        return partial(
+            DiffusionPipeline.from_pretrained,
             forms.folder,
             dtype=getattr(torch, case.dtype),
             disable_mmap=case.disable_mmap,
             local_files_only=True,
         )
+    card = detect(getattr(forms, case.form))
     options = EngineOptions.model_validate({"device": "cpu", "dtype": case.dtype, "cache_folder": str(cache)})
-    return load(detect(getattr(forms, case.form)), options, lambda _: None).pipelines["__call__"]
+    return lambda: load(card, options, lambda _: None).pipelines["__call__"]
+
+
+def _displaced() -> float:
+    """Seconds for which the main thread was ready to run and did not."""
+    return int(Path(f"/proc/self/task/{os.getpid()}/schedstat").read_text().split()[1]) / 1e9
 
 
 def _touch(pipeline: Any) -> None:
@@ -329,8 +349,8 @@ def measure(case: Case, root: Path, *, cold: bool) -> Measured:
         answer = process.stdout.readline()
     if not answer:
         raise SystemExit(f"{case.name}: the process that loads it has failed")
-    ready, touched, before, after = json.loads(answer)
-    return Measured(ready, touched, own - before["RssAnon"], after["VmHWM"] - before["VmRSS"])
+    ready, touched, net, cpu, before, after = json.loads(answer)
+    return Measured(ready, touched, net, cpu, own - before["RssAnon"], after["VmHWM"] - before["VmRSS"])
 
 
 def _files(case: Case, forms: Forms, cache: Path) -> Iterator[Path]:
@@ -359,18 +379,21 @@ def _read(file: Path) -> None:
 def table_of(results: Mapping[Case, Mapping[bool, list[Measured]]], size: int, title: str) -> Table:
     """Medians, beside the faster of the plain ways with the same cache."""
     table = Table("load", title=title)
-    for heading in ("cache", "ready s", "touched s", "of plain", "own memory", "all memory"):
+    headings = ("cache", "ready s", "touched s", "net s", "of plain", "cpu s", "own memory", "all memory")
+    for heading in headings:
         table.add_column(heading, justify="right")
     for cold in (False, True):
-        plain = min(_median(runs[cold], "touched") for case, runs in results.items() if case.plain)
+        plain = min(_median(runs[cold], "net") for case, runs in results.items() if case.plain)
         for case, runs in results.items():
-            touched = _median(runs[cold], "touched")
+            net = _median(runs[cold], "net")
             table.add_row(
                 case.name,
                 "cold" if cold else "warm",
                 f"{_median(runs[cold], 'ready'):.2f}",
-                f"{touched:.2f}",
-                f"{touched / plain:.2f}",
+                f"{_median(runs[cold], 'touched'):.2f}",
+                f"{net:.2f}",
+                f"{net / plain:.2f}",
+                f"{_median(runs[cold], 'cpu'):.2f}",
                 f"{_median(runs[cold], 'own') / size:.2f}",
                 f"{_median(runs[cold], 'all') / size:.2f}",
                 end_section=case is list(results)[-1],
@@ -379,7 +402,7 @@ def table_of(results: Mapping[Case, Mapping[bool, list[Measured]]], size: int, t
 
 
 def _median(runs: list[Measured], field: str) -> float:
-    return statistics.median(getattr(run, field) for run in runs)
+    return float(statistics.median(getattr(run, field) for run in runs))
 
 
 def compare(root: Path, size_gb: float, repeats: int) -> None:
@@ -388,13 +411,15 @@ def compare(root: Path, size_gb: float, repeats: int) -> None:
     forms = make(root / "model", size_gb)
     size = sum(file.stat().st_size for file in forms.folder.rglob("*.safetensors"))
     for dtype, why in (("float16", "the files' dtype"), ("float32", "the default on a CPU, from 16 bits")):
-        results: dict[Case, dict[bool, list[Measured]]] = {case: {True: [], False: []} for case in cases(dtype)}
+        results: dict[Case, dict[bool, list[Measured]]] = {
+            case: {True: [], False: []} for case in cases(dtype)
+        }
         for _ in range(repeats):
             for case, runs in results.items():
                 for cold in (True, False):
                     runs[cold].append(measure(case, root, cold=cold))
         load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-        Console(width=110).print(
+        Console(width=120).print(
             table_of(results, size, f"{dtype}: {why}; {size / 1e9:.2f} GB, load average {load}")
         )
 

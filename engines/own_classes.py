@@ -13,6 +13,7 @@ LIBRARY: Final = "kandinsky_gateway"
 _PLACES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "FlashScheduler": "engines.flash:FlashScheduler",
+        "Kandinsky3Scheduler": "engines.kandinsky3_scheduler:Kandinsky3Scheduler",
         "Kandinsky3InpaintPipeline": "engines.kandinsky3_inpainting:Kandinsky3InpaintPipeline",
     }
 )

@@ -1,7 +1,8 @@
 """Weight files brought into the page cache ahead of whoever maps them.
 
-A mapped file that is not there yet is read by page faults, a few at a time and in the order of use, while
-whoever faults waits. A thread that reads the same files from front to end keeps the disk busy instead.
+A mapped file that is not there yet is read by page faults, in the order of use, while whoever faults waits
+and the disk waits for the next fault. A thread that asks for the same files from front to end keeps the disk
+at work while modules are built. Nothing is copied: the pages are the ones that will be mapped.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Final
 import psutil
 
 _CHUNK: Final = 2**22
-"""Bytes that are read at once: what is waited for at most when reading is to stop."""
+"""Bytes that are waited for at a time: with slow disks, the time that stopping takes."""
 _AHEAD: Final = 4 * _CHUNK
-"""Bytes that the kernel is asked for beyond the chunk that is being read."""
+"""Bytes beyond that chunk that the disk is asked for, so that it always has something to do."""
 _SHARE: Final = 0.5
 """Of the available memory: the rest is for what is made of the files."""
 
@@ -32,18 +33,19 @@ def available_memory() -> int:
 def prefetching(
     files: Sequence[Path], *, available: Callable[[], int] = available_memory
 ) -> Iterator[threading.Thread]:
-    """Read files into the page cache, one after the other, in a thread that ends with the context.
+    """Bring files into the page cache, one after the other, in a thread that ends with the context.
 
-    A help that cannot fail: a file that cannot be read is left to whoever needs it. What is cached
-    already is not read again, and of the others no more than half of the ``available`` memory (bytes) can
-    hold, so that the first are not driven out by the last.
+    A help that cannot fail: a file that cannot be read is left to whoever needs it, and where the system
+    takes no advice on files (macOS) nothing is done. What is cached already is passed over. All files
+    together take at most half of the ``available`` memory (bytes, asked for again and again), so that the
+    first are not driven out by the last.
 
     Yields:
         The thread, for whoever wants to wait for its end.
     """
     stop = threading.Event()
     thread = threading.Thread(
-        target=_read_all, args=(tuple(files), stop, available), name="prefetching", daemon=True
+        target=_fetch_all, args=(tuple(files), stop, available), name="prefetching", daemon=True
     )
     thread.start()
     try:
@@ -53,32 +55,32 @@ def prefetching(
         thread.join()
 
 
-def _read_all(files: Sequence[Path], stop: threading.Event, available: Callable[[], int]) -> None:
-    buffer = bytearray(_CHUNK)
-    passed = 0
-    for file in files:
-        with suppress(OSError), file.open("rb", buffering=0) as opened:
-            size = os.fstat(opened.fileno()).st_size
-            for start in range(0, size, _CHUNK):
-                passed += min(_CHUNK, size - start)
-                if stop.is_set() or passed > _SHARE * available():
-                    return
-                _read(opened.fileno(), start, buffer)
-
-
-def _read(file: int, start: int, buffer: bytearray) -> None:
-    if _is_cached(file, start):
+def _fetch_all(files: Sequence[Path], stop: threading.Event, available: Callable[[], int]) -> None:
+    if not hasattr(os, "posix_fadvise"):
         return
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file, start, _CHUNK + _AHEAD, os.POSIX_FADV_WILLNEED)
-    os.preadv(file, [buffer], start)
+    passed = 0
+    for path in files:
+        with suppress(OSError), path.open("rb", buffering=0) as opened:
+            file, size = opened.fileno(), os.fstat(opened.fileno()).st_size
+            # The single bytes that are read here are no reason to read what lies around them.
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
+            for start in range(0, size, _CHUNK):
+                room = int(_SHARE * available()) - passed
+                chunk = min(_CHUNK, size - start)
+                if stop.is_set() or room < chunk:
+                    return
+                if not _is_cached(file, start) or not _is_cached(file, start + chunk - 1):
+                    os.posix_fadvise(file, start, min(chunk + _AHEAD, room), os.POSIX_FADV_WILLNEED)
+                    # Waits until the disk has come so far.
+                    os.pread(file, 1, start + chunk - 1)
+                passed += chunk
 
 
-def _is_cached(file: int, start: int) -> bool:
-    """Whether a chunk's first byte can be had without the disk; where that cannot be told, it is read."""
+def _is_cached(file: int, place: int) -> bool:
+    """Whether the byte at a place can be had without the disk; where that cannot be told, it cannot."""
     if not hasattr(os, "RWF_NOWAIT"):
         return False
     try:
-        return os.preadv(file, [bytearray(1)], start, os.RWF_NOWAIT) == 1
+        return os.preadv(file, [bytearray(1)], place, os.RWF_NOWAIT) == 1
     except OSError:
         return False

@@ -21,7 +21,7 @@ _QUANTILE_INPAINTING: Final = 0.95
 
 
 def scheduler(variant: str | None) -> dict[str, JsonValue]:
-    """The configuration of ``DDPMScheduler`` with which the released models were sampled.
+    """The configuration of `engines.kandinsky3_scheduler` with which the released models were sampled.
 
     A cosine schedule over 1000 times, ancestral; each guess of the picture is bounded by a quantile of its
     own values. Against the release's loop the latents differ by less than 0.002 after 50 steps. Source:

@@ -98,6 +98,7 @@ def config_folder(card: ModelCard) -> Path:
 def _components(folder: Path, held: Mapping[str, Component]) -> Iterator[Component]:
     """The folder's components, those of the file with their sizes there."""
     for name, library, class_name in _listed(folder, held):
+        diffusers_folder.refuse_own_code(name, class_name, folder / name)
         if name in held:
             yield held[name].model_copy(update={"library": library, "class_name": class_name})
             continue

@@ -259,7 +259,7 @@ def weights_of(name: str, class_name: str, folder: Path) -> StoredWeights | None
             raise NotLoadable(name, reason)
         return None
     if not has_weights(class_name):
-        _refuse_own_code(name, class_name, folder)
+        refuse_own_code(name, class_name, folder)
         return None
     try:
         refuse_kernels(content.read_object(folder / "config.json"))
@@ -271,9 +271,13 @@ def weights_of(name: str, class_name: str, folder: Path) -> StoredWeights | None
     return found
 
 
-def _refuse_own_code(name: str, class_name: str, folder: Path) -> None:
+def refuse_own_code(name: str, class_name: str, folder: Path) -> None:
     """See that no file of a processor names code for one of its parts: transformers would ask on the terminal
-    whether to run it."""
+    whether to run it.
+
+    Raises:
+        NotLoadable: one does, or cannot be read.
+    """
     if not class_name.endswith("Processor") or "ImageProcessor" in class_name:
         return
     for file in sorted(folder.glob("*.json")):

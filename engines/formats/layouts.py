@@ -70,7 +70,7 @@ def _kandinsky_3(path: Path, stored: Weights) -> Layout:
     names = (projection, *(["projection.pt"] if variant else []))
     # 3.0 keeps it in the UNet's file, 3.1 beside the text encoder.
     within = PROJECTIONS in stored.beside
-    scheduler = (OWN_LIBRARY, "FlashScheduler") if variant == "flash" else ("diffusers", "DDPMScheduler")
+    scheduler = "FlashScheduler" if variant == "flash" else "Kandinsky3Scheduler"
     return Layout(
         main="unet",
         preset=_PRESETS_3[variant],
@@ -100,7 +100,7 @@ def _kandinsky_3(path: Path, stored: Weights) -> Layout:
                 "Kandinsky3UNet",
                 made_from=("unet",) if within else ("unet", "projection"),
             ),
-            Assembled("scheduler", *scheduler),
+            Assembled("scheduler", OWN_LIBRARY, scheduler),
             Assembled("movq", "diffusers", "VQModel", made_from=("movq",)),
         ),
     )

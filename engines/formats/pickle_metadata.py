@@ -82,7 +82,7 @@ def _read_zip(path: Path) -> Content:
 
 
 def _read_legacy(file: IO[bytes]) -> Content:
-    """Before PyTorch 1.6: magic number, protocol, platform, the object, the storages' names, each a pickle."""
+    """Before PyTorch 1.6: magic number, protocol, platform, the object, its storages, each a pickle."""
     bounded = _Bounded(file)
     first = _run(bounded)
     if first.tree != _LEGACY_MAGIC:

@@ -22,7 +22,7 @@ class Ground:
 
     def copy(self, source: Path) -> Path:
         """A copy of a folder, whose files are the same until they are replaced by `replace`."""
-        return Path(shutil.copytree(source, self.folder / source.name, copy_function=os.link))
+        return Path(shutil.copytree(source, self.folder / source.name, copy_function=_linked))
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,15 @@ class Hostile:
     opened: str | None = None
     loaded: str | None = None
     large: bool = False
+
+
+def _linked(source: str, target: str) -> str:
+    """A second name of a file; a copy where it would lie on another disk."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)
+    return target
 
 
 def replace(file: Path, content: bytes | str) -> Path:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from tests import originals
-from tests.hostile import archives, folders, headers, packs, pickles, releases
+from tests.hostile import archives, folders, headers, links, packs, pickles, releases
 from tests.hostile.canary import Canary
 from tests.hostile.case import Ground, Hostile
 
 CASES: Final[Mapping[str, Hostile]] = {
     case.name: case
-    for module in (pickles, archives, headers, packs, folders, releases)
+    for module in (pickles, archives, headers, packs, folders, links, releases)
     for case in module.cases()
 }
 

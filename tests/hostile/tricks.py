@@ -44,10 +44,10 @@ def _lists() -> bytes:
 
 def _long_shapes() -> bytes:
     """Many tensors with one shape of many dimensions: to look at each of them takes hours."""
-    arguments = group(storage(), number(0), numbers(*[0] * 20_000), numbers(*[0] * 20_000))
+    arguments = group(storage(), number(0), numbers(*[0] * 10_000), numbers(*[0] * 10_000))
     function = named("torch._utils", "_rebuild_tensor_v2")
     kept = function + _KEEP + _DROP + arguments + b"q\xf1" + _DROP
-    return kept + (_KEPT + b"h\xf1R" + _DROP) * 40_000 + b"N"
+    return kept + (_KEPT + b"h\xf1R" + _DROP) * 5_000 + b"N"
 
 
 TRICKS: Final[Mapping[str, Callable[[Canary], bytes]]] = {
