@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from engines.detection import detect, find_models
 from engines.errors import LoadFailed, NotLoadable
 from engines.loading import load
 from engines.pickles import UNSAFE_VARIABLE
+from tests.hostile.__main__ import Watch
 from tests.hostile.canary import PAYLOADS
 from tests.hostile.corpus import CASES, Corpus, lay_out
 
@@ -118,6 +120,26 @@ def test_python_itself_sees_nothing_run_or_written(corpus: Corpus, tmp_path: Pat
     assert report["seen"] == []
     assert report["found"] > 1
     assert "custom code" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("event", "arguments", "seen"),
+    [
+        ("os.system", (b"true",), True),
+        ("compile", (b"'hostile_sprung'", "<string>"), True),
+        ("compile", (b"1", "<string>"), False),
+        ("import", ("evil", None, None), True),
+        ("open", ("/elsewhere/file", None, os.O_CREAT), True),
+        ("open", ("/cache/file", None, os.O_CREAT), False),
+        ("open", ("/elsewhere/file", "r", os.O_RDONLY), False),
+        ("os.symlink", ("/elsewhere/file", "/cache/file", -1), True),
+    ],
+)
+def test_the_watch_tells_a_trap_from_reading(event: str, arguments: tuple[Any, ...], seen: bool) -> None:
+    watch = Watch(Path("/cache"))
+    watch(event, arguments)
+
+    assert bool(watch.seen) is seen
 
 
 @pytest.mark.parametrize("kind", PAYLOADS)

@@ -20,18 +20,28 @@ from engines.errors import LoadFailed, NotLoadable
 from engines.loading import load
 from tests.hostile.canary import MARK, VARIABLE
 
-_RUNS: Final = (
-    "os.system",
-    "os.exec",
-    "os.fork",
-    "os.posix_spawn",
-    "os.spawn",
-    "os.putenv",
-    "socket.connect",
+_RUNS: Final = frozenset(
+    {
+        "os.system",
+        "os.exec",
+        "os.fork",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.putenv",
+        "socket.connect",
+        "subprocess.Popen",
+    }
 )
-_CHANGES: Final = ("os.mkdir", "os.remove", "os.rename", "os.link", "os.symlink", "os.chmod", "os.truncate")
+_CHANGES: Final = frozenset(
+    {"os.mkdir", "os.remove", "os.rename", "os.link", "os.symlink", "os.chmod", "os.truncate"}
+)
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _LIBRARIES: Final = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[2]), "<")
+
+
+_NAMED: Final = frozenset({"import", "exec", "compile"})
+_WATCHED: Final = frozenset({"open"}) | _RUNS | _CHANGES | _NAMED
+"""Few of what Python reports: there are millions."""
 
 
 class Watch:
@@ -42,22 +52,28 @@ class Watch:
         self._cache = str(cache)
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _RUNS or event == "subprocess.Popen":
-            self.seen.append(f"{event} {arguments}")
-        elif event in _CHANGES or (event == "open" and (arguments[2] or 0) & _WRITING):
-            self._note_path(event, arguments[0])
-        elif event == "import" and str(arguments[0]).startswith((MARK, "evil")):
-            self.seen.append(f"import {arguments[0]}")
-        elif event == "exec" and not str(arguments[0].co_filename).startswith(_LIBRARIES):
-            self.seen.append(f"exec {arguments[0].co_filename}")
-        elif event == "compile" and any(word in str(arguments[0]) for word in (MARK, VARIABLE)):
-            self.seen.append(f"compile {arguments[1]}")
+        if event not in _WATCHED:
+            return
+        first = arguments[0] if arguments else ""
+        if event in _CHANGES or (event == "open" and (arguments[2] or 0) & _WRITING):
+            self._note_path(event, first)
+        elif event in _RUNS or (event in _NAMED and _is_foreign(event, first)):
+            self.seen.append(f"{event} {str(arguments)[:200]}")
 
     def _note_path(self, event: str, path: object) -> None:
         if isinstance(path, str | bytes | os.PathLike):
             name = os.path.abspath(os.fsdecode(path))
             if not name.startswith((self._cache, os.devnull)):
                 self.seen.append(f"{event} {name}")
+
+
+def _is_foreign(event: str, subject: Any) -> bool:
+    """Whether code that is run, compiled or imported is a checkpoint's."""
+    if event == "exec":
+        return not str(subject.co_filename).startswith(_LIBRARIES)
+    if event == "import":
+        return str(subject).startswith((MARK, "evil"))
+    return any(word in str(subject) for word in (MARK, VARIABLE))
 
 
 def go_through(path: Path, cache: Path) -> None:
