@@ -236,8 +236,8 @@ def cases(dtype: str) -> list[Case]:
         Case("from_pretrained, disable_mmap", "folder", dtype, plain=True, disable_mmap=True),
         Case("engine, diffusers folder", "folder", dtype),
         Case("engine, packed file", "pack", dtype),
-        Case("engine, original weights, first load", "original", dtype, first=True),
-        Case("engine, original weights, later loads", "original", dtype),
+        Case("engine, original, first load", "original", dtype, first=True),
+        Case("engine, original, later loads", "original", dtype),
     ]
 
 
@@ -419,7 +419,7 @@ def compare(root: Path, size_gb: float, repeats: int) -> None:
                 for cold in (True, False):
                     runs[cold].append(measure(case, root, cold=cold))
         load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-        Console(width=120).print(
+        Console(width=130).print(
             table_of(results, size, f"{dtype}: {why}; {size / 1e9:.2f} GB, load average {load}")
         )
 

@@ -71,6 +71,8 @@ def _arguments(
     stored: StoredComponent, kind: Any, word: str | None, placement: Placement, *, dtype: Any
 ) -> dict[str, Any]:
     arguments: dict[str, Any] = {"local_files_only": True}
+    if stored.library == "transformers":
+        arguments["trust_remote_code"] = False
     if stored.weights is None:
         return arguments
     # The file's own dtype, where it is also the one to compute in, is mapped and not copied.

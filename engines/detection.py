@@ -59,6 +59,7 @@ def detect(
     given = {role: Path(part).expanduser().absolute() for role, part in components.items()}
     card = _unknown(place, name or slug(_given_name(place)))
     try:
+        card = card.model_copy(update=_seen(place))
         if diffusers_folder.is_pipeline(place):
             return _folder_card(card, place, Path(prior).expanduser() if prior else None, given)
         main = place if place.is_file() else _main_file(place)
@@ -114,9 +115,15 @@ def _unknown(path: Path, name: str) -> ModelCard:
         path=str(path),
         family=family,
         format=CheckpointFormat.UNKNOWN,
-        part=Part.WHOLE if path.is_dir() else Part.COMPONENT,
-        fingerprint=fingerprint(path),
+        part=Part.COMPONENT,
     )
+
+
+def _seen(path: Path) -> dict[str, object]:
+    """What a first look tells; a folder of anything may be given, and only a model's own is walked."""
+    if path.is_dir() and not diffusers_folder.is_pipeline(path):
+        return {"part": Part.WHOLE}
+    return {"part": Part.WHOLE if path.is_dir() else Part.COMPONENT, "fingerprint": fingerprint(path)}
 
 
 def _folder_card(unknown: ModelCard, path: Path, prior: Path | None, given: Mapping[str, Path]) -> ModelCard:
@@ -295,10 +302,16 @@ def _files(path: Path) -> Iterator[Path]:
             yield from (Path(folder, name) for name in names if Path(folder, name).is_file())
 
 
-def _candidates(folder: Path, depth: int) -> Iterator[Path]:
-    """Model folders and weight files at or below a folder; a file is its own candidate."""
+def _candidates(folder: Path, depth: int, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Model folders and weight files at or below a folder; a file is its own candidate.
+
+    A link to one of the folders ``above`` leads round in a circle, and is not followed.
+    """
     if folder.is_file() or diffusers_folder.is_pipeline(folder):
         yield folder
+        return
+    here = folder.resolve()
+    if here in above:
         return
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -308,7 +321,7 @@ def _candidates(folder: Path, depth: int) -> Iterator[Path]:
         if entry.is_file() and entry.suffix in weights.SUFFIXES:
             yield entry
         elif entry.is_dir() and depth:
-            yield from _candidates(entry, depth - 1)
+            yield from _candidates(entry, depth - 1, above | {here})
 
 
 def _given_name(path: Path) -> str:

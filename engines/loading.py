@@ -26,7 +26,7 @@ from engines.locating import located
 from engines.opening import opened
 from engines.pickles import fault_of, forbidden
 from engines.schema import Method
-from engines.tasks import task_classes
+from engines.tasks import main_class, task_classes
 from engines.tokenizers import check_tokenizers
 from engines.wording import described
 
@@ -76,6 +76,8 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
 
         _quieten()
         placement = choose(card, options)
+        if main_class(card) is None:
+            raise NotLoadable(card.name, f"the installed diffusers has no {card.pipeline_class}")
         classes = task_classes(card)
         if placement.device == "cpu":
             torch.set_num_threads(cpu_threads(options))
@@ -90,7 +92,8 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
         components = load_components(
             served, model, placement, options, report=report, guarded=lambda doing: _translated(card, doing)
         )
-    check_tokenizers(card, model, components)
+    with _translated(card, "checking its tokenizers"):
+        check_tokenizers(card, model, components)
     if options.moderation and SAFETY_CHECKER not in components:
         raise LoadFailed(card.name, "moderation is asked for, and the model has no safety checker")
     with _translated(card, "putting the pipeline together"):

@@ -7,12 +7,14 @@ ever hashed or compared.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final
 
+from engines.formats.opcodes import NAMES, READERS
 from engines.formats.tensor import WIDTHS, Place, Tensor
 
 
@@ -42,11 +44,18 @@ class _Storage:
     key: str
 
 
+_Step = Callable[["InertMachine", bytes, int], int]
+"""Executes an opcode whose argument stands at a place; gives the place behind it."""
+
+
 class _Mark:
     """The bottom of a group on the stack."""
 
 
 _MARK: Final = _Mark()
+_STOP: Final = ord(".")
+_LONG: Final = struct.Struct("<I").unpack_from
+_MOST_OPCODES: Final = 4_000_000
 _LONGEST: Final = 2**40
 """A tensor's edge beyond this is no tensor's."""
 _MOST_DIMENSIONS: Final = 64
@@ -85,20 +94,20 @@ class InertMachine:
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
-    def step(self, name: str, argument: Any) -> None:
-        """Execute one opcode.
+    def run(self, program: bytes, place: int = 0) -> int:
+        """Execute the program that begins at ``place``; gives the place behind it.
 
         Raises:
-            ValueError, IndexError, KeyError, TypeError: the program is malformed.
+            ValueError, EOFError, IndexError, KeyError, TypeError, struct.error: it is malformed, or
+                absurdly long.
         """
-        if name in _CONSTANTS:
-            self._stack.append(_CONSTANTS[name])
-        elif name in _LITERALS:
-            self._stack.append(argument)
-        elif name in _PLAIN:
-            _PLAIN[name](self)
-        elif name not in _NO_EFFECT:
-            _WITH_ARGUMENT[name](self, argument)
+        steps = _STEPS
+        for _ in range(_MOST_OPCODES):
+            code = program[place]
+            place = steps[code](self, program, place + 1)
+            if code == _STOP:
+                return place
+        raise ValueError("the program is absurdly long")
 
     def _group(self) -> list[Any]:
         """Take what lies above the topmost mark, and the mark."""
@@ -226,21 +235,21 @@ def _tensor(arguments: tuple[Any, ...]) -> object:
     if any(isinstance(value, dict) and value for value in arguments[6:]):
         # Marks of a conjugate or a negative: its values are not those that lie there.
         return OPAQUE
-    if not (_are_lengths(shape) and _are_lengths(stride) and _are_lengths((offset,))):
+    if not (_are_lengths(shape) and _are_lengths(stride) and _is_length(offset)):
         return OPAQUE
     if len(shape) != len(stride):
         return OPAQUE
-    stated = next((value.name for value in arguments[4:] if isinstance(value, _Global)), None)
-    dtype = stated if stated and stated in WIDTHS else storage.dtype
+    stated = [value.name for value in arguments[4:] if isinstance(value, _Global)]
+    dtype = stated[0] if stated and stated[0] in WIDTHS else storage.dtype
     return Tensor(dtype, shape, Place(storage.key, offset, stride))
 
 
 def _are_lengths(values: object) -> bool:
-    return (
-        isinstance(values, tuple)
-        and len(values) <= _MOST_DIMENSIONS
-        and all(type(edge) is int and 0 <= edge < _LONGEST for edge in values)
-    )
+    return isinstance(values, tuple) and len(values) <= _MOST_DIMENSIONS and all(map(_is_length, values))
+
+
+def _is_length(value: object) -> bool:
+    return type(value) is int and 0 <= value < _LONGEST
 
 
 def _first(arguments: tuple[Any, ...]) -> object:
@@ -326,3 +335,107 @@ _WITH_ARGUMENT: Final[Mapping[str, Callable[[InertMachine, Any], None]]] = Mappi
         "GLOBAL": InertMachine._global,
     }
 )
+
+
+# A checkpoint has some thirty thousand opcodes, nearly all of these few kinds, and a folder of two hundred
+# checkpoints is to be listed in a moment: they are read and executed in one.
+
+
+def _put_short(machine: InertMachine, program: bytes, place: int) -> int:
+    machine._memo[program[place]] = machine._stack[-1]
+    return place + 1
+
+
+def _put_long(machine: InertMachine, program: bytes, place: int) -> int:
+    machine._memo[_LONG(program, place)[0]] = machine._stack[-1]
+    return place + 4
+
+
+def _get_short(machine: InertMachine, program: bytes, place: int) -> int:
+    machine._stack.append(machine._memo[program[place]])
+    return place + 1
+
+
+def _get_long(machine: InertMachine, program: bytes, place: int) -> int:
+    machine._stack.append(machine._memo[_LONG(program, place)[0]])
+    return place + 4
+
+
+def _number(form: str) -> _Step:
+    kind = struct.Struct(form)
+    unpack, width = kind.unpack_from, kind.size
+
+    def step(machine: InertMachine, program: bytes, place: int) -> int:
+        machine._stack.append(unpack(program, place)[0])
+        return place + width
+
+    return step
+
+
+def _text(width: int) -> _Step:
+    def step(machine: InertMachine, program: bytes, place: int) -> int:
+        start = place + width
+        end = start + int.from_bytes(program[place:start], "little")
+        if end > len(program):
+            raise EOFError("the program ends within a text")
+        machine._stack.append(str(program[start:end], "utf-8", "surrogatepass"))
+        return end
+
+    return step
+
+
+_FREQUENT: Final[Mapping[str, _Step]] = MappingProxyType(
+    {
+        "BINPUT": _put_short,
+        "LONG_BINPUT": _put_long,
+        "BINGET": _get_short,
+        "LONG_BINGET": _get_long,
+        "BININT": _number("<i"),
+        "BININT1": _number("<B"),
+        "BININT2": _number("<H"),
+        "BINUNICODE": _text(4),
+        "SHORT_BINUNICODE": _text(1),
+    }
+)
+
+
+def _step(code: int, name: str) -> _Step:
+    """What an opcode does to a machine; gives the place of the next."""
+    if name in _FREQUENT:
+        return _FREQUENT[name]
+    read = READERS[code]
+    if read is None:
+        act = _without_argument(name)
+
+        def plain(machine: InertMachine, _: bytes, place: int) -> int:
+            act(machine)
+            return place
+
+        return plain
+    use = _with_argument(name)
+
+    def step(machine: InertMachine, program: bytes, place: int) -> int:
+        argument, place = read(program, place)
+        use(machine, argument)
+        return place
+
+    return step
+
+
+def _without_argument(name: str) -> Callable[[InertMachine], None]:
+    if name in _CONSTANTS:
+        constant = _CONSTANTS[name]
+        return lambda machine: machine._stack.append(constant)
+    return _PLAIN.get(name, lambda _: None)
+
+
+def _with_argument(name: str) -> Callable[[InertMachine, Any], None]:
+    if name in _LITERALS:
+        return lambda machine, argument: machine._stack.append(argument)
+    if name in _WITH_ARGUMENT:
+        return _WITH_ARGUMENT[name]
+    act = _without_argument(name)
+    return lambda machine, _: act(machine)
+
+
+_STEPS: Final = MappingProxyType({code: _step(code, name) for code, name in NAMES.items()})

@@ -7,24 +7,31 @@ a number or a container of them becomes `OPAQUE`.
 
 from __future__ import annotations
 
-import pickletools
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from engines.errors import NotLoadable
 from engines.formats.inert_pickle import InertMachine
+from engines.formats.torch_archive import program_of
 
 # The program of a real checkpoint of 20 GB is below 1 MB.
 _LONGEST_PROGRAM: Final = 32 * 2**20
-_MOST_OPCODES: Final = 4_000_000
-_COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_USUAL_PROGRAM: Final = 2**20
 _LEGACY_MAGIC: Final = 0x1950A86A20F9469CFC6C
+_MALFORMED: Final = (
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+)
+"""What pickletools and the machine raise on a malformed program."""
 
 
 def recognises(start: bytes) -> bool:
@@ -54,43 +61,36 @@ def read(path: Path) -> Content:
     try:
         with path.open("rb") as file:
             if file.read(4) == b"PK\x03\x04":
-                return _read_zip(path)
+                return _run(program_of(path, _LONGEST_PROGRAM))[0]
             file.seek(0)
             return _read_legacy(file)
-    except (ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-        # What pickletools and the machine raise on a malformed program.
+    except _MALFORMED as error:
         raise NotLoadable(path.name, f"{path.name} is damaged: its index cannot be read") from error
     except (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, OSError, MemoryError) as error:
         reason = f"{path.name} is truncated or damaged: its archive directory cannot be read"
         raise NotLoadable(path.name, reason) from error
 
 
-def _read_zip(path: Path) -> Content:
-    with zipfile.ZipFile(path) as archive:
-        programs = [entry for entry in archive.infolist() if entry.filename.endswith("/data.pkl")]
-        if any(entry.filename.endswith("/constants.pkl") for entry in archive.infolist()):
-            raise NotLoadable(path.name, f"{path.name} is a TorchScript program, which is never run")
-        if len(programs) != 1:
-            raise NotLoadable(path.name, f"{path.name} is a zip archive, but not a PyTorch checkpoint")
-        if programs[0].file_size > _LONGEST_PROGRAM:
-            raise ValueError("the index is absurdly long")
-        if programs[0].compress_type not in _COMPRESSIONS:
-            raise NotLoadable(path.name, f"{path.name} is compressed in a way that PyTorch does not know")
-        with archive.open(programs[0]) as program:
-            # The size in the directory may lie: a deflated program can be of any length.
-            return _run(BytesIO(program.read(_LONGEST_PROGRAM)))
-
-
 def _read_legacy(file: IO[bytes]) -> Content:
-    """Before PyTorch 1.6: magic number, protocol, platform, the object, its storages, each a pickle."""
-    bounded = _Bounded(file)
-    first = _run(bounded)
-    if first.tree != _LEGACY_MAGIC:
-        return first
+    """Before PyTorch 1.6: what follows the programs are the tensors' bytes, which are not read."""
+    program = file.read(_USUAL_PROGRAM)
+    try:
+        return _legacy(program)
+    except _MALFORMED:
+        if len(program) < _USUAL_PROGRAM:
+            raise
+    return _legacy(program + file.read(_LONGEST_PROGRAM - len(program)))
+
+
+def _legacy(program: bytes) -> Content:
+    """Magic number, protocol, platform, the object, its storages, each a pickle; or the object alone."""
+    found, place = _run(program)
+    if found.tree != _LEGACY_MAGIC:
+        return found
     for _ in ("protocol", "platform"):
-        _run(bounded)
-    found = _run(bounded)
-    kept = _run(bounded).tree
+        _, place = _run(program, place)
+    found, place = _run(program, place)
+    kept = _run(program, place)[0].tree
     if not isinstance(kept, list) or not found.storages.issubset(
         each for each in kept if isinstance(each, str)
     ):
@@ -99,34 +99,7 @@ def _read_legacy(file: IO[bytes]) -> Content:
     return found
 
 
-def _run(program: Any) -> Content:
+def _run(program: bytes, place: int = 0) -> tuple[Content, int]:
     machine = InertMachine()
-    for name, argument in _opcodes(program):
-        machine.step(name, argument)
-    return Content(machine.result, machine.foreign, frozenset(machine.storages))
-
-
-def _opcodes(program: Any) -> Iterator[tuple[str, Any]]:
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(program)):
-        if count > _MOST_OPCODES:
-            raise ValueError("the program is absurdly long")
-        yield opcode.name, argument
-
-
-class _Bounded:
-    """A file of which only the first part may be read: the tensors' bytes follow the program."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._left = _LONGEST_PROGRAM
-
-    def read(self, count: int) -> bytes:
-        if not 0 <= count <= self._left:
-            raise ValueError("the program is absurdly long")
-        self._left -= count
-        return self._file.read(count)
-
-    def readline(self) -> bytes:
-        line = self._file.readline(self._left)
-        self._left -= len(line)
-        return line
+    place = machine.run(program, place)
+    return Content(machine.result, machine.foreign, frozenset(machine.storages)), place

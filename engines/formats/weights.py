@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -33,11 +34,11 @@ class Weights:
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     foreign: bool = False
 
-    @property
+    @cached_property
     def size(self) -> int:
         return sum(tensor.size for tensor in self.tensors.values())
 
-    @property
+    @cached_property
     def dtype(self) -> str | None:
         """The type of most bytes."""
         return main_dtype((tensor.dtype, tensor.size) for tensor in self.tensors.values())

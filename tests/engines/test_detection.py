@@ -326,3 +326,24 @@ def test_what_is_not_there_has_a_reason(tmp_path: Path) -> None:
 )
 def test_a_slug_is_a_model_name(given: str, expected: str) -> None:
     assert slug(given) == expected
+
+
+def test_links_that_lead_round_in_a_circle_are_not_followed(tiny_models: Models, tmp_path: Path) -> None:
+    shutil.copytree(tiny_models("kandinsky3"), tmp_path / "model")
+    for number in range(40):
+        (tmp_path / f"link{number}").symlink_to(".")
+
+    assert [card.name for card in find_models(tmp_path)] == ["model"]
+
+
+def test_a_name_that_no_disk_takes_has_a_reason(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(detect(tmp_path / ("long" * 100)))
+
+
+def test_a_folder_that_is_no_model_is_not_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def walk(*_: object) -> None:
+        raise AssertionError("walked")
+
+    monkeypatch.setattr("os.walk", walk)
+
+    assert "no diffusers pipeline" in refusal(detect(tmp_path))
