@@ -172,15 +172,39 @@ def test_loading_prints_no_progress_bars(tiny_models: Models, capfd: pytest.Capt
     assert "it/s" not in capfd.readouterr().err
 
 
-def test_weights_of_a_variant_are_loaded(copied: Models) -> None:
+@pytest.mark.parametrize(("variant", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
+def test_weights_of_a_variant_are_loaded(copied: Models, variant: str, dtype: torch.dtype) -> None:
     path = copied("kandinsky3")
     for file in [*path.glob("*/*.safetensors")]:
-        halves = {name: tensor.half() for name, tensor in load_file(file).items()}
-        save_file(halves, file.with_name(f"{file.stem}.fp16.safetensors"), metadata={"format": "pt"})
+        halves = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
+        save_file(halves, file.with_name(f"{file.stem}.{variant}.safetensors"), metadata={"format": "pt"})
         file.unlink()
 
-    assert detect(path).dtype == "float16"
-    assert draw(loaded(path).pipelines["__call__"])
+    assert f"torch.{detect(path).dtype}" == str(dtype)
+    expected = stock(path, variant=variant, dtype=torch.float32)
+    expected.text_encoder.float()
+    assert draw(loaded(path).pipelines["__call__"]) == draw(expected)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_sharded_weights_are_loaded(copied: Models, suffix: str) -> None:
+    path = copied("kandinsky3")
+    before = draw(loaded(path).pipelines["__call__"])
+    whole = path / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(whole)
+    whole.unlink()
+    names = sorted(tensors)
+    places: dict[str, str] = {}
+    for number, part in enumerate((names[::2], names[1::2]), start=1):
+        shard = whole.with_name(f"diffusion_pytorch_model-0000{number}-of-00002{suffix}")
+        chosen = {name: tensors[name].clone() for name in part}
+        save_file(chosen, shard, metadata={"format": "pt"}) if suffix != ".bin" else torch.save(chosen, shard)
+        places |= dict.fromkeys(part, shard.name)
+    index = {"metadata": {}, "weight_map": places}
+    whole.with_name(f"diffusion_pytorch_model{suffix}.index.json").write_text(json.dumps(index))
+
+    assert detect(path).pickled is (suffix == ".bin")
+    assert draw(loaded(path).pipelines["__call__"]) == before
 
 
 def test_pickled_weights_are_loaded_where_there_are_no_others(copied: Models) -> None:
