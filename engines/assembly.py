@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import torch
 
-from engines.conversion.reading import map_safetensors, open_tensors
+from engines.conversion.reading import map_part, open_tensors
 from engines.errors import NotLoadable
 from engines.formats import weights
 from engines.formats.diffusers_folder import StoredComponent
@@ -52,11 +52,7 @@ def _tensors(stored: StoredComponent) -> dict[str, torch.Tensor]:
     prefix = stored.weights.prefix
     found: dict[str, torch.Tensor] = {}
     for file in stored.weights.files:
-        if prefix:
-            mapped = map_safetensors(file)
-            found |= {name.removeprefix(prefix): mapped[name] for name in mapped if name.startswith(prefix)}
-        else:
-            found |= open_tensors(file)
+        found |= map_part(file, prefix) if prefix else open_tensors(file)
     return found
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from engines import own_classes, quantization
@@ -16,6 +18,7 @@ from engines.errors import NotLoadable
 from engines.formats.diffusers_folder import StoredComponent
 from engines.offloading import Offload
 from engines.opening import OpenedModel
+from engines.prefetching import prefetching
 
 Report = Callable[[LoadProgress], None]
 
@@ -35,14 +38,37 @@ def load_components(
     """
     loaded: dict[str, Any] = {}
     read = 0
-    for component in card.components:
-        name = component.name
-        report(_progress(card, name, read))
-        with guarded(f"the component {name}"):
-            loaded[name] = _load(name, model.components[name], placement, options)
-        read += component.size
+    with prefetching(_weight_files(card, model)), _uncollected():
+        for component in card.components:
+            name = component.name
+            report(_progress(card, name, read))
+            with guarded(f"the component {name}"):
+                loaded[name] = _load(name, model.components[name], placement, options)
+            read += component.size
     report(_progress(card, None, read))
     return loaded
+
+
+def _weight_files(card: ModelCard, model: OpenedModel) -> list[Path]:
+    """In the order in which they are needed; a packed one once."""
+    stored = [model.components[component.name].weights for component in card.components]
+    return list(dict.fromkeys(file for weights in stored if weights is not None for file in weights.files))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Spare Python's collector the search for garbage among modules that are being built.
+
+    There is none, and a search through all that torch, diffusers and transformers have made takes 0.3 s: of
+    a load of mapped weights that was a third.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _progress(card: ModelCard, component: str | None, read: int) -> LoadProgress:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from engines.card import CheckpointFormat
@@ -51,6 +51,20 @@ def map_safetensors(path: Path) -> dict[str, torch.Tensor]:
     """
     try:
         return load_file(path)
+    except SafetensorError as error:
+        raise NotLoadable(path.name, f"{path.name} is damaged: {error}") from error
+
+
+def map_part(path: Path, prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file whose names begin with ``prefix``, named without it, mapped.
+
+    Raises:
+        NotLoadable: the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (it is no mapping)
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise NotLoadable(path.name, f"{path.name} is damaged: {error}") from error
 

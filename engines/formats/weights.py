@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,8 @@ from engines.formats import content, pickle_metadata, safetensors_header
 from engines.formats.tensor import Tensor
 
 SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".th", ".bin")
+_REMEMBERED: Final = 16
+"""Files whose lists are kept: about as many as one model has."""
 _WRAPPERS: Final = ("state_dict", "unet", "model", "module", "params_ema", "ema")
 
 
@@ -62,6 +64,13 @@ def read(path: Path, wrapper: str | None = None) -> Weights:
         NotLoadable: the file is damaged or no weight file at all.
     """
     start = content.head(path, 16)
+    status = path.stat()
+    return _read(path, wrapper, start, (status.st_size, status.st_mtime_ns, status.st_ino))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _read(path: Path, wrapper: str | None, start: bytes, _: tuple[int, int, int]) -> Weights:
+    """`read` of a file in one state: detection, conversion and loading each ask for the same ones."""
     if safetensors_header.recognises(start):
         header = safetensors_header.read(path)
         return Weights(CheckpointFormat.SAFETENSORS_FILE, header.tensors, metadata=header.metadata)

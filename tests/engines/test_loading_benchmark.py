@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.loading import Forms, make
+from benchmarks.loading_model import Forms, make
 from engines.detection import detect
 
 
