@@ -15,7 +15,7 @@ into .venv, starts the service if it does not run, and returns when it answers.
   --component NAME=PATH a part of the model that lies elsewhere (repeatable)
   --alias NAME          another name for it (repeatable); '*' answers to every name
   --device, --dtype, --threads, --idle-seconds, --max-replicas, --num-gpus,
-  --batch-size, --size-fit, --offload, --quantize VALUE
+  --batch-size, --size-fit, --offload, --quantize, --fallback VALUE, --moderation
                         how its engine runs
   --foreground          stay, and stop the service when interrupted
   --install             allow installing into an environment that PYTHON names

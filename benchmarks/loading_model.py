@@ -16,9 +16,10 @@ import torch
 
 from engines.conversion.cache import Cache
 from engines.conversion.converting import Tally
+from engines.conversion.files import write_json
 from engines.conversion.original import convert_original
 from engines.conversion.reading import map_safetensors
-from engines.conversion.writing import write_json, write_safetensors
+from engines.conversion.writing import write_safetensors
 from engines.detection import detect
 from engines.packing import write_pack
 
@@ -180,4 +181,11 @@ def _write_folder(forms: Forms) -> None:
 
 def _write_pack(forms: Forms) -> None:
     cache = Cache(forms.root / "cache")
-    write_pack(detect(forms.folder), forms.pack, cache, on_conversion=lambda _: None, on_bytes=lambda _: None)
+    write_pack(
+        detect(forms.folder),
+        forms.pack,
+        cache,
+        pickles=True,
+        on_conversion=lambda _: None,
+        on_bytes=lambda _: None,
+    )

@@ -39,7 +39,7 @@ def assemble(stored: StoredComponent, kind: Any, dtype: torch.dtype) -> torch.nn
     Raises:
         NotLoadable: weights are missing.
     """
-    tensors = _tensors(stored)
+    tensors = stored_tensors(stored)
     if stored.library == "diffusers" or hasattr(kind, "from_config"):
         return _diffusers(stored, kind, tensors, dtype)
     config = kind.config_class.from_pretrained(str(stored.folder), local_files_only=True)
@@ -47,7 +47,8 @@ def assemble(stored: StoredComponent, kind: Any, dtype: torch.dtype) -> torch.nn
     return model
 
 
-def _tensors(stored: StoredComponent) -> dict[str, torch.Tensor]:
+def stored_tensors(stored: StoredComponent) -> dict[str, torch.Tensor]:
+    """The tensors of a component that lies elsewhere, by the names that its class knows, mapped."""
     assert stored.weights is not None
     prefix = stored.weights.prefix
     found: dict[str, torch.Tensor] = {}

@@ -50,9 +50,9 @@ def detect(
 ) -> ModelCard:
     """Tell what lies at ``path``: a diffusers folder, a release's folder, or a single weight file.
 
-    ``prior`` is the folder that completes a Kandinsky 2 decoder; without it one is looked for in the
-    decoder's README.md and beside it. ``components`` are parts by name that lie elsewhere, or that are to
-    replace the model's own. Never raises for what it finds: a model that cannot be loaded
+    ``prior`` is the folder (of a release, the file) that completes a Kandinsky 2 decoder; without it one is
+    looked for in the decoder's README.md and beside it. ``components`` are parts by name that lie elsewhere,
+    or that are to replace the model's own. Never raises for what it finds: a model that cannot be loaded
     has ``loadable=False`` and a reason in words.
     """
     place = Path(path).expanduser().absolute()
@@ -61,7 +61,9 @@ def detect(
     try:
         card = card.model_copy(update=_seen(place))
         if diffusers_folder.is_pipeline(place):
-            return _folder_card(card, place, Path(prior).expanduser() if prior else None, given)
+            return _folder_card(card, place, Path(prior).expanduser().absolute() if prior else None, given)
+        if prior is not None:
+            given = {**given, "prior": Path(prior).expanduser().absolute()}
         main = place if place.is_file() else _main_file(place)
         if main is None:
             raise NotLoadable(card.name, _not_a_model(place))
@@ -148,6 +150,8 @@ def _folder_card(unknown: ModelCard, path: Path, prior: Path | None, given: Mapp
         _refuse_other_tasks(stored.class_name)
         if part is Part.DECODER:
             card = _completed(card, priors.find(path, family, prior))
+        elif prior is not None:
+            raise NotLoadable(card.name, f"--prior: {stored_class} is no decoder of Kandinsky 2")
         return card.model_copy(update={"loadable": True})
     except NotLoadable as error:
         return card.model_copy(update={"reason": error.reason})
@@ -190,10 +194,14 @@ def _refuse_other_tasks(name: str) -> None:
 
 def _completed(card: ModelCard, prior: Path) -> ModelCard:
     try:
-        added = [component.describe("prior_") for component in diffusers_folder.open_folder(prior).components]
+        stored = diffusers_folder.open_folder(prior).components
+        added = [component.describe("prior_") for component in stored]
     except NotLoadable as error:
         raise NotLoadable(card.name, f"the prior in {prior.name}: {error.reason}") from error
-    card = card.model_copy(update={"prior_path": str(prior), "fingerprint": _joint(card, [prior])})
+    pickled = card.pickled or any(component.weights.pickled for component in stored if component.weights)
+    card = card.model_copy(
+        update={"prior_path": str(prior), "fingerprint": _joint(card, [prior]), "pickled": pickled}
+    )
     return _with_components(card, [*card.components, *added])
 
 
@@ -214,6 +222,9 @@ def _file_card(unknown: ModelCard, path: Path, given: Mapping[str, Path]) -> Mod
     if pack.is_pack(stored):
         card = pack.describe(card, path, stored)
         _refuse_other_tasks(card.stored_class or "")
+        if given:
+            part = sorted(given)[0]
+            raise NotLoadable(card.name, f"--component {part}: a packed file has all its parts within")
         return card.model_copy(update={"loadable": True})
     found = single_file.recognise(stored)
     if found is None:

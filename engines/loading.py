@@ -24,7 +24,7 @@ from engines.errors import LoadFailed, NotLoadable
 from engines.footprint import advice
 from engines.locating import located
 from engines.opening import opened
-from engines.pickles import fault_of, forbidden
+from engines.pickles import fault_of
 from engines.schema import Method
 from engines.tasks import main_class, task_classes
 from engines.tokenizers import check_tokenizers
@@ -69,7 +69,7 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
     Raises:
         LoadFailed: with the reason in words.
     """
-    _require_loadable(card, options)
+    _require_loadable(card)
     started = time.monotonic()
     with _translated(card, "importing torch and diffusers"):
         import torch
@@ -88,7 +88,8 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
         served = _served(located(card, report, pickles=options.allow_pickles), options)
     with _translated(card, "checking its options"):
         _check_options(served, options, placement)
-    with _ONE_AT_A_TIME, _translated(card, "reading its files"), opened(served, cache, report) as model:
+    reading = opened(served, cache, report, pickles=options.allow_pickles)
+    with _ONE_AT_A_TIME, _translated(card, "reading its files"), reading as model:
         components = load_components(
             served, model, placement, options, report=report, guarded=lambda doing: _translated(card, doing)
         )
@@ -102,14 +103,12 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
     return LoadedModel(card, pipelines, placement, time.monotonic() - started)
 
 
-def _require_loadable(card: ModelCard, options: EngineOptions) -> None:
+def _require_loadable(card: ModelCard) -> None:
     if not card.loadable:
         raise LoadFailed(card.name, card.reason or "it cannot be loaded by this version")
     fault = fault_of(os.environ)
     if fault:
         raise LoadFailed(card.name, fault)
-    if card.pickled and not options.allow_pickles:
-        raise LoadFailed(card.name, forbidden(Path(card.path).name).reason)
 
 
 def _check_options(card: ModelCard, options: EngineOptions, placement: Placement) -> None:

@@ -13,26 +13,31 @@ Report = Callable[[LoadProgress], None]
 
 
 def located(card: ModelCard, report: Report, *, pickles: bool) -> ModelCard:
-    """The card with paths that are there: its own, or those of the same commit fetched to this machine.
+    """The card with paths of this machine; what is not there, of the same commit, is fetched.
+
+    Where everything is there already the hub is not asked.
 
     Raises:
         NotLoadable: the hub does not give the files, in words.
     """
-    if card.hub is None or Path(card.path).exists():
+    if card.hub is None:
         return card
     reference = HubReference(repository=card.hub.repository, revision=card.hub.revision)
-    fetched = fetch(reference, _telling(report), pickles=pickles, with_prior=card.prior_path is not None)
+    prior = card.prior_path
+    # A prior that was named lies where it was named.
+    of_hub = prior is not None and Path(_snapshot(prior)).parent.name == "snapshots"
+    fetched = fetch(reference, _telling(report), pickles=pickles, with_prior=of_hub)
     moved = {_snapshot(card.path): fetched.folder}
-    if card.prior_path is not None and fetched.prior is not None:
-        moved[_snapshot(card.prior_path)] = fetched.prior
+    if prior is not None and of_hub and fetched.prior is not None:
+        moved[_snapshot(prior)] = fetched.prior
 
     def here(path: str) -> str:
         folder = _snapshot(path)
         return moved.get(folder, folder) + path.removeprefix(folder)
 
     sources = tuple(source.model_copy(update={"path": here(source.path)}) for source in card.sources)
-    prior = here(card.prior_path) if card.prior_path is not None else None
-    return card.model_copy(update={"path": here(card.path), "prior_path": prior, "sources": sources})
+    there = None if prior is None else here(prior)
+    return card.model_copy(update={"path": here(card.path), "prior_path": there, "sources": sources})
 
 
 def _snapshot(path: str) -> str:

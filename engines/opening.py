@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +10,12 @@ from typing import Any
 
 from engines.calls import LoadProgress
 from engines.card import CheckpointFormat, ModelCard
-from engines.conversion.cache import Cache
-from engines.conversion.keys import CONVERTED
+from engines.conversion.cache import VARIABLE, Cache
+from engines.conversion.keys import CONVERTED, sources_of
 from engines.errors import NotLoadable
 from engines.formats import checkpoints, content, diffusers_folder, originals, pack, weights
 from engines.formats.diffusers_folder import INDEX, StoredComponent, StoredWeights, open_folder, weights_of
+from engines.pickles import forbidden
 
 Report = Callable[[LoadProgress], None]
 
@@ -28,24 +29,35 @@ class OpenedModel:
 
 
 @contextmanager
-def opened(card: ModelCard, cache: Cache, report: Report) -> Iterator[OpenedModel]:
+def opened(card: ModelCard, cache: Cache, report: Report, *, pickles: bool) -> Iterator[OpenedModel]:
     """A model's components where they can be loaded from; converted first where its form asks for it.
 
-    What lies in the cache stays there as long as the context lasts.
+    What lies in the cache stays there as long as the context lasts. Without ``pickles`` no pickle is opened.
 
     Raises:
-        NotLoadable: a part is missing, damaged, or not what it seems.
+        NotLoadable: a part is missing, damaged, not what it seems, or a pickle where none may be.
     """
     if card.format in CONVERTED:
+        if not pickles:
+            _refuse_pickles(sources_of(card))
         with _converted(card, cache, report) as folder:
-            yield _checked(card, _from_cache(card, folder))
+            yield _checked(card, _from_cache(card, folder), pickles=pickles)
     elif card.format is CheckpointFormat.PACK:
-        yield _checked(card, _packed(card, cache))
+        yield _checked(card, _packed(card, cache), pickles=pickles)
     else:
-        yield _checked(card, _folders(card))
+        yield _checked(card, _folders(card), pickles=pickles)
 
 
-def _checked(card: ModelCard, model: OpenedModel) -> OpenedModel:
+def _refuse_pickles(files: Iterable[Path]) -> None:
+    for file in files:
+        if file.suffix in weights.SUFFIXES and weights.read(file).format is CheckpointFormat.PICKLE_FILE:
+            raise forbidden(file.name)
+
+
+def _checked(card: ModelCard, model: OpenedModel, *, pickles: bool) -> OpenedModel:
+    for component, stored in model.components.items():
+        if stored.weights is not None and stored.weights.pickled and not pickles:
+            raise forbidden(f"{component}/{stored.weights.files[0].name}")
     missing = [component.name for component in card.components if component.name not in model.components]
     if missing:
         raise NotLoadable(card.name, f"its components have changed since it was deployed: no {missing[0]}")
@@ -69,8 +81,9 @@ def _packed(card: ModelCard, cache: Cache) -> OpenedModel:
     try:
         folder = pack.unpack_files(path, stored, cache.root / "packs")
     except OSError as error:
+        words = error.strerror or type(error).__name__
         reason = (
-            f"its configurations cannot be written to the cache: {error.strerror or type(error).__name__}"
+            f"its configurations cannot be written to the cache: {words}; {VARIABLE} names another folder"
         )
         raise NotLoadable(card.name, reason) from error
     index = content.read_object(folder / INDEX)
@@ -112,9 +125,7 @@ def _from_cache(card: ModelCard, folder: Path) -> OpenedModel:
 
 
 def _stored_weights(card: ModelCard, name: str, class_name: str, folder: Path) -> StoredWeights | None:
-    from engines.conversion.recipes import in_place
-
-    file = in_place(card, name)
+    file = originals.in_place(card, name)
     if file is None:
         return weights_of(name, class_name, folder)
     return StoredWeights((file,), None, pickled=False, prefix="")

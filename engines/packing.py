@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from engines.assembly import lies_elsewhere, stored_tensors
 from engines.calls import LoadProgress
 from engines.card import ModelCard
 from engines.conversion.cache import Cache
@@ -18,6 +19,7 @@ from engines.errors import NotLoadable
 from engines.formats import pack, preset
 from engines.formats.diffusers_folder import INDEX, StoredComponent
 from engines.opening import OpenedModel, opened
+from engines.pickles import fault_of
 
 
 def write_pack(
@@ -25,6 +27,7 @@ def write_pack(
     target: Path,
     cache: Cache,
     *,
+    pickles: bool,
     on_conversion: Callable[[LoadProgress], None],
     on_bytes: Callable[[int], None],
 ) -> None:
@@ -32,13 +35,18 @@ def write_pack(
 
     ``on_conversion`` is told of a conversion that must come first, ``on_bytes`` of every piece written.
 
+    Without ``pickles`` none is opened.
+
     Raises:
         NotLoadable: a part of the model cannot be read.
         OSError: the file cannot be written.
     """
     if not card.loadable:
         raise NotLoadable(card.name, card.reason or "it cannot be loaded by this version")
-    with opened(card, cache, on_conversion) as model:
+    fault = fault_of(os.environ)
+    if fault:
+        raise NotLoadable(card.name, fault)
+    with opened(card, cache, on_conversion, pickles=pickles) as model:
         tensors: dict[str, torch.Tensor] = {}
         files = {INDEX: _index(card, model)}
         for component, stored in model.components.items():
@@ -63,12 +71,12 @@ def _files(component: str, stored: StoredComponent) -> dict[str, bytes]:
 def _tensors(stored: StoredComponent) -> Mapping[str, torch.Tensor]:
     if stored.weights is None:
         return {}
+    if lies_elsewhere(stored):
+        return stored_tensors(stored)
     found: dict[str, torch.Tensor] = {}
     for file in stored.weights.files:
-        read: Any = map_safetensors if file.suffix == ".safetensors" else open_tensors
-        found |= read(file)
-    prefix = stored.weights.prefix
-    return {name.removeprefix(prefix): value for name, value in found.items() if name.startswith(prefix)}
+        found |= open_tensors(file) if stored.weights.pickled else map_safetensors(file)
+    return found
 
 
 def _preset(card: ModelCard) -> dict[str, bytes]:

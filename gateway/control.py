@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Final, Protocol
 
 from pydantic import ValidationError
 
+from engines.conversion.cache import VARIABLE as CACHE_VARIABLE
 from engines.conversion.cache import cache_root
 from engines.pickles import fault_of, forbidden
 from engines.schema import Frozen
@@ -20,7 +20,7 @@ from gateway import borrowed, cluster, deployments, readiness
 from gateway.cluster import Cluster
 from gateway.descriptions import Description
 from gateway.obtaining import obtained_card
-from gateway.order import Order, entry_of
+from gateway.order import Order, carried, entry_of
 from gateway.problems import ClusterFailed, NotDeployable, NotRunning, Problem
 from gateway.registry import ModelEntry
 from gateway.remote_order import RemoteOrder, check_order, remote_entry_of
@@ -65,6 +65,21 @@ def place_from(environment: Mapping[str, str]) -> Place:
     return Place(host=environment.get("HOST") or None, port=int(text) if text else None)
 
 
+def settings_of(environment: Mapping[str, str], before: Settings) -> Settings:
+    """The settings ``before``, with what an environment says on top.
+
+    Raises:
+        Problem: a variable has a bad value.
+    """
+    try:
+        given = from_environment(environment)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(["KANDINSKY", *(str(part).upper() for part in first["loc"])])
+        raise Problem(f"bad setting {name}: {first['msg']}") from error
+    return before.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
+
+
 class Control:
     """The service of one state folder, or in the cluster that ``RAY_ADDRESS`` names."""
 
@@ -81,11 +96,15 @@ class Control:
             Problem: it cannot be done, in words.
         """
         self._require_safety()
-        allowed = self._allows_pickles()
+        known = self._known()
+        allowed = settings_of(self._environment, known.settings).allow_pickles
+        order = carried(order, known)
         card = obtained_card(order, self._report, pickles=allowed)
         if card.pickled and not allowed:
-            raise NotDeployable(forbidden(Path(card.path).name).reason)
-        order = replace(order, options={"cache_folder": str(cache_root(self._environment)), **order.options})
+            raise NotDeployable(forbidden(f"a part of {card.name}").reason)
+        if self._environment.get(CACHE_VARIABLE):
+            cache = str(cache_root(self._environment))
+            order = replace(order, options={"cache_folder": cache, **order.options})
         with self._changing(), self._no_empty_cluster_left():
             description = Description(card, self._state.schemas)
             target = self._ensure()
@@ -122,9 +141,12 @@ class Control:
         if fault:
             raise Problem(fault)
 
-    def _allows_pickles(self) -> bool:
-        """Whether checkpoints may be pickles, as far as the environment tells."""
-        return self._settings(Settings(), None).allow_pickles
+    def _known(self) -> Deployed:
+        """What is deployed, or was when the service was stopped; nothing where that cannot be told."""
+        try:
+            return self.running()[1]
+        except Problem:
+            return Deployed() if self._borrows else self._state.remembered()
 
     def start(self) -> tuple[Cluster, Deployed]:
         """Start the service with what it served last, if it does not run."""
@@ -286,18 +308,12 @@ class Control:
             self._state.record_cluster(record.model_copy(update={"serving": True}))
         self._state.remember(None)
 
-    def _settings(self, before: Settings, target: Cluster | None) -> Settings:
+    def _settings(self, before: Settings, target: Cluster) -> Settings:
         """The settings that stand, with what this environment says on top."""
-        try:
-            given = from_environment(self._environment)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = "_".join(["KANDINSKY", *(str(part).upper() for part in first["loc"])])
-            raise Problem(f"bad setting {name}: {first['msg']}") from error
-        changes: dict[str, object] = {name: getattr(given, name) for name in given.model_fields_set}
-        if target is not None and before.state_folder is None and not target.borrowed:
-            changes.setdefault("state_folder", str(self._state.root))
-        return before.model_copy(update=changes)
+        after = settings_of(self._environment, before)
+        if after.state_folder is None and not target.borrowed:
+            return after.model_copy(update={"state_folder": str(self._state.root)})
+        return after
 
     def _deployed_if_answering(self, found: Cluster) -> Deployed | None:
         try:

@@ -11,7 +11,7 @@ from typing import Protocol
 from engines.card import HubOrigin, ModelCard
 from engines.errors import NotLoadable
 from engines.hub import DownloadProgress, fetch
-from gateway.order import Order, card_of
+from gateway.order import Order, card_of, check_order
 from gateway.problems import NotDeployable
 
 
@@ -34,11 +34,13 @@ def obtained_card(order: Order, report: Report, *, pickles: bool) -> ModelCard:
     """
     if order.hub is None:
         return card_of(order)
+    check_order(order)
     try:
         with report.transfer(f"Fetching {order.hub}") as advance:
             fetched = fetch(order.hub, _telling(advance), pickles=pickles, with_prior=order.prior is None)
     except NotLoadable as error:
-        raise NotDeployable(f"{order.hub}: {error.reason}") from error
+        words = f"{order.hub}: {error.reason}; there is no such path on this machine either"
+        raise NotDeployable(words) from error
     if fetched.offline:
         report.say(f"{order.hub}: {fetched.offline}; the files that were fetched before are used")
     prior = order.prior or (Path(fetched.prior) if fetched.prior else None)

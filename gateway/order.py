@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,8 +51,7 @@ def card_of(order: Order) -> ModelCard:
         NotDeployable: with what the model needs, or the option that does not fit.
         Problem: the name cannot be one.
     """
-    _options(order, None)
-    check_names(*filter(None, (order.name, *order.aliases)))
+    check_order(order)
     if order.path is None:
         card = demo_card()
         card = card.model_copy(update={"name": order.name or card.name})
@@ -66,6 +65,49 @@ def card_of(order: Order) -> ModelCard:
         preset = card.preset.model_copy(update={"size_fit": order.size_fit})
         card = card.model_copy(update={"preset": preset})
     return card
+
+
+def check_order(order: Order) -> None:
+    """Judge what can be judged before the model is looked at.
+
+    Raises:
+        NotDeployable: an option that cannot be.
+        Problem: the name cannot be one.
+    """
+    _options(order, None)
+    check_names(*filter(None, (order.name, *order.aliases)))
+
+
+def carried(order: Order, deployed: Deployed) -> Order:
+    """The order with what it does not say and was said of the same model before: parts, prior, size fit."""
+    before = next((entry.card for entry in deployed.models if _is_meant(order, entry)), None)
+    if before is None:
+        return order
+    parts = {source.role: Path(source.path) for source in before.sources if source.path != before.path}
+    prior = Path(before.prior_path) if before.prior_path else None
+    return replace(
+        order,
+        components=order.components or {role: path for role, path in parts.items() if _is_kept(path)},
+        prior=order.prior or (prior if prior is not None and _is_kept(prior) else None),
+        size_fit=order.size_fit or before.preset.size_fit,
+    )
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a part is still there, and not one of a hub's, which belongs to its commit."""
+    return path.exists() and "snapshots" not in path.parts
+
+
+def _is_meant(order: Order, entry: ModelEntry) -> bool:
+    """Whether an order is about a model that is deployed already, as far as can be told before a look."""
+    if order.name is not None and order.name != entry.name:
+        return False
+    if order.hub is not None:
+        return entry.card.hub is not None and entry.card.hub.repository == order.hub.repository
+    if order.path is None:
+        return False
+    path, there = order.path.expanduser().absolute(), Path(entry.card.path)
+    return there == path or path in there.parents
 
 
 def check_names(*names: str) -> None:
@@ -99,7 +141,7 @@ def entry_of(order: Order, card: ModelCard, schema: PipelineSchema, deployed: De
 def _previous(order: Order, card: ModelCard, deployed: Deployed) -> ModelEntry | None:
     """This very model's entry, where it is deployed already."""
     found = deployed.find(card.name)
-    if isinstance(found, ModelEntry) and found.card.path == card.path:
+    if isinstance(found, ModelEntry) and _is_same(found.card, card):
         return found
     if found is not None and order.name is None:
         where = found.card.path if isinstance(found, ModelEntry) else found.base_url
@@ -107,6 +149,13 @@ def _previous(order: Order, card: ModelCard, deployed: Deployed) -> ModelEntry |
             f"a model called {card.name!r} is deployed already, from {where}; choose a name with --model-name"
         )
     return None
+
+
+def _is_same(one: ModelCard, other: ModelCard) -> bool:
+    """Whether two cards are of one model; a hub's moves to another folder with every commit."""
+    if one.hub is not None and other.hub is not None:
+        return one.hub.repository == other.hub.repository
+    return one.path == other.path
 
 
 def _fallback(order: Order, name: str, previous: ModelEntry | None, deployed: Deployed) -> str | None:

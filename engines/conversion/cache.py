@@ -16,24 +16,25 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from pydantic import ValidationError
 
 from engines.conversion.digests import Digests
+from engines.conversion.files import replacing
 from engines.errors import NotLoadable
 from engines.schema import Frozen
 
 VARIABLE: Final = "KANDINSKY_CACHE"
 MANIFEST: Final = "conversion.json"
 _SPARE: Final = 2**26
+_READ_ONLY: Final = (errno.EROFS, errno.EACCES, errno.EPERM)
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -82,9 +83,10 @@ class Cache:
         self._converted = root / "converted"
 
     def folder(self, key: str) -> Path | None:
-        """The folder of a complete entry."""
+        """The folder of a complete entry; one that has lost bytes since it was made is none."""
         folder = self._converted / key
-        return folder if (folder / MANIFEST).is_file() else None
+        manifest = manifest_of(folder)
+        return folder if manifest is not None and _size(folder) == manifest.size else None
 
     def make(self, key: str, size: int, build: Callable[[Path], Manifest]) -> Path:
         """The folder of an entry, made by ``build`` in a folder of its own if it is not there.
@@ -94,23 +96,32 @@ class Cache:
         Raises:
             NotLoadable: the disk has no room for it, or cannot be written.
         """
+        found = self.folder(key)
+        if found is not None:
+            return found
         with self._writing():
             self._converted.mkdir(parents=True, exist_ok=True)
-            with self._locked(key, fcntl.LOCK_EX) as alone:
-                found = self.folder(key)
-                if found is not None:
-                    return found
-                own = "" if alone else f".{os.uname().nodename}-{os.getpid()}"
-                partial = self._converted / f".{key}{own}.partial"
-                self._require_room(size - _size(partial))
+        with self._locked(key, fcntl.LOCK_EX) as alone:
+            found = self.folder(key)
+            if found is not None:
+                return found
+            own = "" if alone else f".{os.uname().nodename}-{os.getpid()}"
+            partial = self._converted / f".{key}{own}.partial"
+            self._require_room(size - _size(partial))
+            with self._writing():
                 partial.mkdir(exist_ok=True)
-                manifest = build(partial)
-                (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+            manifest = build(partial)
+            with self._writing(), replacing(partial / MANIFEST) as file:
+                file.write(manifest.model_dump_json(indent=2).encode() + b"\n")
+            with self._writing():
                 return self._publish(partial, key)
 
     @contextmanager
     def using(self, key: str) -> Iterator[None]:
-        """Keep an entry from being removed while it is loaded, and note that it was used."""
+        """Keep an entry from being removed while it is loaded, and note that it was used.
+
+        A cache that cannot be written is used without: nobody removes anything from it either.
+        """
         with self._locked(key, fcntl.LOCK_SH):
             with suppress(OSError):
                 os.utime(self._converted / key / MANIFEST)
@@ -135,13 +146,18 @@ class Cache:
                 )
         return sorted(found, key=lambda entry: -entry.used)
 
-    def prune(self, chosen: Callable[[Entry], bool]) -> tuple[list[Entry], int]:
+    def prune(self, chosen: Callable[[Entry], bool], *, rest: bool = False) -> tuple[list[Entry], int]:
         """Remove the chosen entries that no engine uses, and what tries that were killed have left.
+
+        ``rest`` also removes the small files of packed models and the digests, which come back when needed.
 
         Returns:
             The entries removed, and the bytes that were freed.
         """
         removed, freed = [], 0
+        for folder in (self.root / "packs", self.root / "digests") if rest else ():
+            freed += _size(folder)
+            shutil.rmtree(folder, ignore_errors=True)
         for entry in self.entries():
             if chosen(entry):
                 bytes_freed = self._remove(entry.key, self._converted / entry.key)
@@ -158,9 +174,12 @@ class Cache:
             partial.rename(folder)
         except OSError:
             if self.folder(key) is None:
-                raise
-            # Another node was faster, where locks do not reach from one to the other.
-            shutil.rmtree(partial, ignore_errors=True)
+                # What is there is damaged.
+                shutil.rmtree(folder)
+                partial.rename(folder)
+            else:
+                # Another node was faster, where locks do not reach from one to the other.
+                shutil.rmtree(partial, ignore_errors=True)
         return folder
 
     def _remove(self, key: str, folder: Path) -> int | None:
@@ -171,20 +190,31 @@ class Cache:
             size = _size(folder)
             # Away first: a load that begins now finds it whole or not at all.
             gone = folder.with_name(f".{folder.name.strip('.')}.{time.time_ns()}.partial")
-            folder.rename(gone)
+            try:
+                folder.rename(gone)
+            except OSError:
+                # Another command has removed it, or the cache cannot be written.
+                return None
             shutil.rmtree(gone, ignore_errors=True)
         return size
 
     def _is_used(self, key: str) -> bool:
+        if not (self.root / "locks" / key).exists():
+            return False
         with self._locked(key, fcntl.LOCK_EX | fcntl.LOCK_NB) as alone:
             return not alone
 
     @contextmanager
     def _locked(self, key: str, how: int) -> Iterator[bool]:
-        """Hold an entry's lock; false where it is held by others, or the file system has none."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / key).open("w") as file:
+        """Hold an entry's lock; false where it is held by others, or there can be none."""
+        try:
+            file = self._lock_file(key)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            yield False
+            return
+        with file:
             try:
                 fcntl.flock(file, how)
             except OSError as error:
@@ -193,6 +223,14 @@ class Cache:
                 yield False
             else:
                 yield True
+
+    def _lock_file(self, key: str) -> IO[bytes]:
+        path = self.root / "locks" / key
+        try:
+            return path.open("rb")
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return path.open("ab")
 
     def _require_room(self, size: int) -> None:
         free = shutil.disk_usage(self.root).free
@@ -218,13 +256,15 @@ class Cache:
 def manifest_of(folder: Path) -> Manifest | None:
     """The manifest of an entry's folder."""
     try:
-        return Manifest.model_validate(json.loads((folder / MANIFEST).read_bytes()))
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
 
 
 def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    """The bytes of the files in a folder, its manifest not counted; 0 where there is none."""
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
+    return sum(file.stat().st_size for file in files)
 
 
 def _gigabytes(size: int) -> str:

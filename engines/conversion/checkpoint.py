@@ -17,8 +17,9 @@ import torch
 from engines.card import Component, ModelCard
 from engines.conversion import flux
 from engines.conversion.converting import Tally
+from engines.conversion.files import write_json
 from engines.conversion.reading import open_tensors
-from engines.conversion.writing import WEIGHTS, write_json, write_safetensors
+from engines.conversion.writing import WEIGHTS, write_safetensors
 from engines.errors import NotLoadable
 from engines.formats import checkpoints, content
 from engines.formats.checkpoint_parts import DENOISER, names_by_component

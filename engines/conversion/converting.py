@@ -9,7 +9,7 @@ from pathlib import Path
 from engines.calls import LoadPhase, LoadProgress
 from engines.card import CheckpointFormat, ModelCard
 from engines.conversion.cache import Cache, Manifest, Origin
-from engines.conversion.keys import key_of, sources_of
+from engines.conversion.keys import key_of, size_of, sources_of
 from engines.formats import checkpoints, originals
 
 Report = Callable[[LoadProgress], None]
@@ -47,7 +47,7 @@ def converted(card: ModelCard, cache: Cache, report: Report) -> tuple[str, Path]
         NotLoadable: the files are not what they seem, or there is no room for what they become.
     """
     size = _size(card)
-    tally = Tally(sum(file.stat().st_size for file in sources_of(card)) + size, report)
+    tally = Tally(sum(size_of(file) for file in sources_of(card)) + size, report)
     key, origins = key_of(card, cache, tally.add)
     found = cache.folder(key)
     if found is not None:
@@ -65,7 +65,8 @@ def _size(card: ModelCard) -> int:
     if card.format is CheckpointFormat.CHECKPOINT:
         return sum(component.size for component in checkpoints.written(card).values())
     parts = {each.name for each in originals.layout_of_card(card).components if each.made_from}
-    return sum(component.size for component in card.components if component.name in parts)
+    written = (each for each in card.components if each.name in parts)
+    return sum(each.size for each in written if originals.in_place(card, each.name) is None)
 
 
 def _build(card: ModelCard, folder: Path, tally: Tally) -> None:

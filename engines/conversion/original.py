@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from engines.card import ModelCard
 from engines.conversion.converting import Tally
-from engines.conversion.recipes import Sources, components_of, in_place, schedulers_of
-from engines.conversion.writing import WEIGHTS, write_json, write_safetensors
+from engines.conversion.files import write_json
+from engines.conversion.recipes import Sources, components_of, schedulers_of
+from engines.conversion.writing import WEIGHTS, write_safetensors
 from engines.formats import originals
 from engines.formats.layouts import Assembled
+from engines.formats.originals import in_place
 
 _SCHEDULER_FILE: Final = "scheduler_config.json"
 

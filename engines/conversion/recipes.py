@@ -83,21 +83,10 @@ _COMPONENTS: Final[Mapping[Family, Mapping[str, Convert]]] = MappingProxyType(
     }
 )
 
-_NATIVE_NAMES: Final = (Family.KANDINSKY_5,)
-"""Whose weights have diffusers' names: a safetensors file of them is used where it lies."""
-
 
 def components_of(card: ModelCard) -> Mapping[str, Convert]:
     """The components that are converted, by name, each with what makes it."""
     return _COMPONENTS[card.family]
-
-
-def in_place(card: ModelCard, name: str) -> Path | None:
-    """The file whose weights a component uses as they lie, where its conversion is a configuration alone."""
-    if card.family not in _NATIVE_NAMES or name != "transformer":
-        return None
-    path = card.source(name)
-    return path if path is not None and path.suffix == ".safetensors" else None
 
 
 def schedulers_of(card: ModelCard) -> dict[str, dict[str, JsonValue]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import torch
+
+from engines.conversion.files import replacing
 
 WEIGHTS: Final = MappingProxyType(
     {"diffusers": "diffusion_pytorch_model.safetensors", "transformers": "model.safetensors"}
@@ -68,27 +68,6 @@ def write_safetensors(
             for piece in _pieces(tensors[name]):
                 file.write(piece)
                 report(len(piece))
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write an object as diffusers and transformers write theirs, whole or not at all."""
-    with replacing(path) as file:
-        file.write((json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name only when it is complete and on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _pieces(tensor: torch.Tensor) -> list[memoryview]:

@@ -18,13 +18,14 @@ class Companion:
     """A part that lies in a file or folder of its own.
 
     ``names`` are looked for in this order; ``fault`` says what a file or folder is instead, or ``None``
-    where it is the right one.
+    where it is the right one. ``within`` is the role of another part, in whose folder it is looked for first.
     """
 
     role: str
     what: str
     names: tuple[str, ...]
     fault: Callable[[Path], str | None]
+    within: str | None = None
 
 
 def find(
@@ -48,7 +49,8 @@ def find(
     missing: list[Companion] = []
     words: list[str] = []
     for companion in companions:
-        path, why = _find_one(main, companion, given.get(companion.role))
+        also = [found[companion.within]] if companion.within in found else []
+        path, why = _find_one(main, companion, given.get(companion.role), also)
         if path is not None:
             found[companion.role] = path
         else:
@@ -65,7 +67,9 @@ def places(main: Path) -> Iterator[Path]:
     yield from (own, own / "weights", above, above / "weights")
 
 
-def _find_one(main: Path, companion: Companion, given: Path | None) -> tuple[Path | None, str]:
+def _find_one(
+    main: Path, companion: Companion, given: Path | None, also: Sequence[Path]
+) -> tuple[Path | None, str]:
     """Its path, or why it has none."""
     if given is not None:
         if not given.exists():
@@ -73,7 +77,7 @@ def _find_one(main: Path, companion: Companion, given: Path | None) -> tuple[Pat
         fault = companion.fault(given)
         return (given.absolute(), "") if fault is None else (None, f"{given.name}, which was given, {fault}")
     others = []
-    for path in _candidates(main, companion.names):
+    for path in _candidates(main, companion.names, also):
         fault = companion.fault(path)
         if fault is None:
             return path.absolute(), ""
@@ -81,10 +85,10 @@ def _find_one(main: Path, companion: Companion, given: Path | None) -> tuple[Pat
     return None, "; ".join(others) or _alternatives(companion.names)
 
 
-def _candidates(main: Path, names: Iterable[str]) -> Iterator[Path]:
+def _candidates(main: Path, names: Iterable[str], also: Sequence[Path]) -> Iterator[Path]:
     seen = set()
     for name in names:
-        for folder in places(main):
+        for folder in (*also, *places(main)):
             path = folder / name
             if path not in seen and path != main and path.exists():
                 seen.add(path)

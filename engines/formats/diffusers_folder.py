@@ -196,11 +196,40 @@ def _component(
     path: Path, name: str, library: str, class_name: str, replacement: Path | None
 ) -> StoredComponent:
     folder = replacement or path / name
+    if replacement is not None:
+        _require_class(name, class_name, replacement)
     if not folder.is_dir():
         reason = f"the component {name} ({class_name}) is missing: there is no folder {folder.name}/"
         raise NotLoadable(INDEX, reason)
     _require_inside(folder if replacement else path, folder)
     return StoredComponent(name, library, class_name, folder, weights_of(name, class_name, folder))
+
+
+def _require_class(name: str, class_name: str, folder: Path) -> None:
+    """See that a folder that is to replace a component holds one of its class."""
+    if folder.is_file():
+        raise NotLoadable(INDEX, f"--component {name}: {folder.name} is a file, not a folder")
+    if not folder.is_dir():
+        raise NotLoadable(INDEX, f"--component {name}: {folder.name}, which was given, is not there")
+    if not has_weights(class_name):
+        return
+    config = content.read_object(folder / "config.json")
+    made = [config.get("_class_name"), *(config.get("architectures") or ())]
+    stated = [word for word in made if isinstance(word, str)]
+    if stated and class_name not in stated and not _CONTAINED.get(class_name, frozenset()) & set(stated):
+        reason = f"--component {name}: {folder.name}/ holds a {stated[0]}, where a {class_name} is needed"
+        raise NotLoadable(INDEX, reason)
+
+
+_CONTAINED: Final = MappingProxyType(
+    {
+        "CLIPTextModel": frozenset({"CLIPModel", "CLIPTextModelWithProjection"}),
+        "CLIPTextModelWithProjection": frozenset({"CLIPModel"}),
+        "CLIPVisionModelWithProjection": frozenset({"CLIPModel"}),
+        "T5EncoderModel": frozenset({"T5ForConditionalGeneration", "T5Model"}),
+    }
+)
+"""Classes whose weights have those of another within."""
 
 
 def _require_inside(root: Path, folder: Path) -> None:
@@ -211,10 +240,13 @@ def _require_inside(root: Path, folder: Path) -> None:
     bound = root.resolve()
     if bound.parent.name == "snapshots" and bound.parent.parent.name.startswith("models--"):
         bound = bound.parent.parent
+    # Where huggingface_hub keeps what several repositories share.
+    shared = bound.parent / "blobs" if bound.name.startswith("models--") else bound
     for file in (folder, *folder.iterdir()):
         shown = file.relative_to(root).as_posix() if file != root else root.name
         try:
-            inside = file.resolve().is_relative_to(bound)
+            place = file.resolve()
+            inside = place.is_relative_to(bound) or place.is_relative_to(shared)
         except (RuntimeError, OSError) as error:
             raise NotLoadable(INDEX, f"{shown} is a link that leads to itself") from error
         if file.exists() and not (file.is_file() or file.is_dir()):

@@ -13,6 +13,7 @@ from engines.formats import content, single_file, weights
 from engines.formats.companions import Companion
 from engines.formats.diffusers_folder import INPAINTING_CHANNELS, OWN_LIBRARY, has_vocabulary, weights_in
 from engines.formats.single_file import SingleFile
+from engines.formats.tensor import shape_of
 from engines.formats.weights import Weights
 
 # Kandinsky 5 for video shares its names of tensors with Kandinsky 5 for images: its width tells.
@@ -66,8 +67,8 @@ def _kandinsky_3(path: Path, stored: Weights) -> Layout:
         variant = "inpainting"
     elif "flash" in path.stem.lower():
         variant = "flash"
+    # Each variant was trained with one of its own: with another's it would draw, and not what was asked.
     projection = f"projection_{variant}.pt" if variant else "projection.pt"
-    names = (projection, *(["projection.pt"] if variant else []))
     # 3.0 keeps it in the UNet's file, 3.1 beside the text encoder.
     within = PROJECTIONS in stored.beside
     scheduler = "FlashScheduler" if variant == "flash" else "Kandinsky3Scheduler"
@@ -80,7 +81,7 @@ def _kandinsky_3(path: Path, stored: Weights) -> Layout:
             Companion(
                 "text_encoder",
                 "the T5 text encoder with its tokenizer",
-                ("flan_ul2_encoder", "text_encoder"),
+                _TEXT_FOLDERS,
                 _encoder_fault("t5", with_tokenizer=True),
             ),
             Companion(
@@ -89,7 +90,7 @@ def _kandinsky_3(path: Path, stored: Weights) -> Layout:
                 ("movq.pt", "movq.safetensors", "movq.ckpt", "movq.pth"),
                 _file_fault(Family.KANDINSKY_3, "movq"),
             ),
-            *([] if within else [_projection(names)]),
+            *([] if within else [_projection(projection)]),
         ),
         components=(
             Assembled("tokenizer", "transformers", "T5Tokenizer", "text_encoder"),
@@ -106,12 +107,13 @@ def _kandinsky_3(path: Path, stored: Weights) -> Layout:
     )
 
 
-def _projection(names: tuple[str, ...]) -> Companion:
+def _projection(name: str) -> Companion:
     return Companion(
         "projection",
         "the text projection",
-        tuple(f"{folder}{name}" for name in names for folder in _TEXT_FOLDERS),
+        (name, *(f"{folder}/{name}" for folder in _TEXT_FOLDERS)),
         _file_fault(Family.KANDINSKY_3, "projection"),
+        within="text_encoder",
     )
 
 
@@ -127,7 +129,7 @@ _PRESETS_3: Final[Mapping[str | None, Preset]] = {
         quality=dict.fromkeys(("low", "medium", "high", "xhigh", "max"), 1.0),
     ),
 }
-_TEXT_FOLDERS: Final = ("flan_ul2_encoder/", "text_encoder/", "")
+_TEXT_FOLDERS: Final = ("flan_ul2_encoder", "text_encoder")
 
 
 def _kandinsky_2_1(_: Path, stored: Weights) -> Layout:
@@ -165,7 +167,7 @@ def _kandinsky_2_1(_: Path, stored: Weights) -> Layout:
                 "clip",
                 "OpenAI's CLIP ViT-L/14 as a folder of transformers, for the prior",
                 ("clip-vit-large-patch14", "clip"),
-                _encoder_fault("clip", with_tokenizer=True),
+                _clip_fault,
             ),
         ),
         components=(
@@ -185,7 +187,7 @@ def _kandinsky_2_1(_: Path, stored: Weights) -> Layout:
 
 
 def _kandinsky_5(path: Path, stored: Weights) -> Layout:
-    first = single_file.bare(stored.tensors)["visual_embeddings.in_layer.weight"].shape
+    first = shape_of(single_file.bare(stored.tensors), "visual_embeddings.in_layer.weight", 2)
     edits = first[1] // 4 != _LATENT_CHANNELS_5
     if first[0] in _VIDEO_WIDTHS:
         raise NotLoadable(path.name, "this is the transformer of a Kandinsky 5 that makes video")
@@ -253,8 +255,9 @@ def _encoder_fault(*model_types: str, with_tokenizer: bool) -> Callable[[Path], 
         model_type = str(config.get("model_type", "")).lower()
         if model_type and model_type not in model_types:
             return f"holds a model of the type {model_type!r}, not {' or '.join(model_types)}"
-        if weights_in(path) is None:
-            return "has no weight file"
+        fault = _weights_fault(path)
+        if fault is not None:
+            return fault
         if with_tokenizer and not has_vocabulary(path):
             return "has no vocabulary of a tokenizer"
         return None
@@ -268,7 +271,30 @@ def _vae_fault(path: Path) -> str | None:
         return config
     if config.get("_class_name") != "AutoencoderKL":
         return f"holds a {config.get('_class_name') or 'model of another library'}, not an AutoencoderKL"
-    return None if weights_in(path) else "has no weight file"
+    channels = config.get("latent_channels")
+    if channels != _LATENT_CHANNELS_5:
+        return f"makes latents of {channels} channels, where Flux's makes {_LATENT_CHANNELS_5}"
+    return _weights_fault(path)
+
+
+def _clip_fault(path: Path) -> str | None:
+    fault = _encoder_fault("clip", with_tokenizer=True)(path)
+    if fault is None and not (path / "preprocessor_config.json").is_file():
+        return "has no preprocessor_config.json, which says how pictures are prepared"
+    return fault
+
+
+def _weights_fault(path: Path) -> str | None:
+    """What is wrong with the weight files of a folder, by their headers."""
+    try:
+        stored = weights_in(path)
+        if stored is None:
+            return "has no weight file"
+        for file in stored.files:
+            weights.read(file)
+    except NotLoadable as error:
+        return f"is damaged: {error.reason}"
+    return None
 
 
 def _config(path: Path, name: str) -> dict[str, Any] | str:

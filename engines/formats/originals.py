@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from engines.card import CheckpointFormat, Component, ModelCard, Part, Source
+from engines.card import CheckpointFormat, Component, Family, ModelCard, Part, Source
 from engines.errors import NotLoadable
-from engines.formats import companions, single_file, weights
+from engines.formats import companions, content, single_file, weights
 from engines.formats.diffusers_folder import weights_in
 from engines.formats.layouts import Assembled, Layout, layout_of
 from engines.formats.single_file import Kind, SingleFile
+from engines.formats.tensor import shape_of
 from engines.formats.weights import Weights
 
 _FOLDERS: Final = ("", "weights", "model")
@@ -78,9 +79,17 @@ def main_file(folder: Path) -> Path | None:
     """The main file in the folder of a release; of several the one without a variant in its name.
 
     Raises:
-        NotLoadable: there are several, and nothing tells which is meant.
+        NotLoadable: there are several, and nothing tells which is meant; or none, and files are damaged.
     """
-    files = [file for file in _weight_files(folder) if _is_main(file)]
+    there, faults = _weight_files(folder), []
+    files = []
+    for file in there:
+        try:
+            files += [file] if _is_main(file) else []
+        except NotLoadable as error:
+            faults.append(error.reason)
+    if faults and not files:
+        raise NotLoadable(folder.name, f"the folder holds no model: {'; '.join(faults)}")
     if len(files) > 1:
         plain = [file for file in files if not any(word in file.stem for word in ("flash", "inpaint"))]
         if len(plain) != 1:
@@ -100,10 +109,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _is_main(file: Path) -> bool:
-    try:
-        found = single_file.recognise(weights.read(file))
-    except NotLoadable:
-        return False
+    found = single_file.recognise(weights.read(file))
     return found is not None and found.kind is Kind.ORIGINAL
 
 
@@ -140,11 +146,27 @@ def _check_fit(path: Path, places: Mapping[str, Path], stored: Weights) -> None:
     """See that the companions are this model's and not those of another size."""
     if "projection" not in places:
         return
-    width = single_file.bare(stored.tensors)["feature_pooling.attention.to_key.weight"].shape[-1]
-    made = weights.read(places["projection"]).tensors["0.weight"].shape[0]
-    if made != width:
-        raise NotLoadable(
-            path.name,
-            f"{places['projection'].name} makes {made} features for each token where {path.name} takes "
-            f"{width}: it is the text projection of another model",
-        )
+    file = places["projection"]
+    takes = shape_of(single_file.bare(stored.tensors), "feature_pooling.attention.to_key.weight", 2)[-1]
+    made, read = shape_of(single_file.bare(weights.read(file).tensors), "0.weight", 2)
+    encoded = content.read_object(places["text_encoder"] / "config.json").get("d_model")
+    if made != takes:
+        reason = f"{file.name} makes {made} features for each token where {path.name} takes {takes}"
+    elif encoded != read:
+        encoder = places["text_encoder"].name
+        reason = f"{file.name} takes {read} features for each token where {encoder}/ makes {encoded}"
+    else:
+        return
+    raise NotLoadable(path.name, f"{reason}: they are parts of different models")
+
+
+_NATIVE_NAMES: Final = (Family.KANDINSKY_5,)
+"""Whose weights have diffusers' names: a safetensors file of them is used where it lies."""
+
+
+def in_place(card: ModelCard, name: str) -> Path | None:
+    """The file whose weights a component uses as they lie, where its conversion is a configuration alone."""
+    if card.family not in _NATIVE_NAMES or name != "transformer":
+        return None
+    path = card.source(name)
+    return path if path is not None and path.suffix == ".safetensors" else None

@@ -25,7 +25,7 @@ def find(decoder: Path, family: Family, given: Path | None) -> Path:
             reason = f"the prior given ({given.name}) is no diffusers folder of a {family.value} prior"
             raise NotLoadable(decoder.name, reason)
         return given.resolve()
-    wanted = _named_in_readme(decoder)
+    wanted = named_in_readme(decoder)
     local = decoder / wanted if wanted else None
     if local is not None and _fits(local, family):
         return local.resolve()
@@ -59,7 +59,7 @@ def _fits(folder: Path, family: Family) -> bool:
     return part_of_class(name) is Part.PRIOR and family_of_class(name) is family
 
 
-def _named_in_readme(decoder: Path) -> str | None:
+def named_in_readme(decoder: Path) -> str | None:
     """The first ``prior:`` of the front matter: a folder, or the name of a repository of the hub."""
     readme = decoder / "README.md"
     if not readme.is_file() or readme.stat().st_size > _LARGEST_README:

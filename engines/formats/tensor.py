@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
+
+from engines.errors import NotLoadable
 
 MOST_REPEATED: Final = 1024
 """How often a tensor may name the bytes that it has: one that repeats a single number is of any size."""
@@ -41,6 +44,20 @@ class Place:
     storage: str
     offset: int
     stride: tuple[int, ...]
+
+
+def shape_of(tensors: Mapping[str, Tensor], name: str, rank: int) -> tuple[int, ...]:
+    """The shape of a tensor that must be there with so many dimensions.
+
+    Raises:
+        NotLoadable: it is missing, or has more or fewer.
+    """
+    tensor = tensors.get(name)
+    if tensor is None:
+        raise NotLoadable(name, f"it lacks the tensor {name}")
+    if len(tensor.shape) != rank:
+        raise NotLoadable(name, f"its tensor {name} has {len(tensor.shape)} dimensions instead of {rank}")
+    return tensor.shape
 
 
 @dataclass(frozen=True, slots=True)

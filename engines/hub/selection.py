@@ -44,8 +44,8 @@ def choose(repository: str, files: Listing, read: Read, *, pickles: bool) -> tup
     pickled = [path for path in chosen if path.endswith(_PICKLED)]
     if pickled and not pickles:
         reason = (
-            f"{pickled[0]} is a pickle, which can run code of its author's when it is opened, and there are "
-            "no safetensors in its place; pickles have been forbidden"
+            f"{pickled[0]} is a pickle, there are no safetensors in its place, and "
+            "KANDINSKY_ALLOW_PICKLES=false forbids pickles"
         )
         raise NotLoadable(repository, reason)
     return tuple(files[path] for path in sorted(set(chosen)))

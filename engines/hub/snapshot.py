@@ -57,7 +57,7 @@ class Snapshot:
         if part_of_class(str(self._read(diffusers_folder.INDEX).get("_class_name"))) is not Part.DECODER:
             return None
         self._require(selection.README)
-        named = priors._named_in_readme(self.folder)
+        named = priors.named_in_readme(self.folder)
         return HubReference.parse(f"hf://{named}") if named else None
 
     def missing(self) -> dict[Path, int]:

@@ -32,10 +32,15 @@ def remove(environment: Mapping[str, str], *, everything: bool, days: float | No
     if not everything and days is None:
         raise Problem("say which: --all, or --older-than DAYS")
     before = time.time() - (days or 0.0) * _DAY_SECONDS
-    removed, freed = Cache(cache_root(environment)).prune(lambda entry: everything or entry.used < before)
+    cache = Cache(cache_root(environment))
+    kept = len(cache.entries())
+    removed, freed = cache.prune(lambda entry: everything or entry.used < before, rest=everything)
     for entry in removed:
         print(f"removed {entry.manifest.model} ({entry.key})")
     print(f"{size_text(freed)} freed.")
+    left = kept - len(removed)
+    if everything and left:
+        print(f"{left} stay: they are in use, or {cache.root} cannot be written.")
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

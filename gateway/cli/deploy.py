@@ -33,6 +33,8 @@ def run(
         Problem: it cannot be done, in words.
     """
     hub = HubReference.parse(model) if model else None
+    if model and hub is None and model.startswith(("hf://", "http://", "https://")):
+        raise NotDeployable(f"{model} names no model of a hub; hf://org/name or hf://org/name@revision does")
     order = Order(
         path=Path(model) if model and hub is None else None,
         hub=hub,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from engines.calls import LoadProgress
@@ -12,7 +13,9 @@ from engines.errors import NotLoadable
 from gateway.cli.deploy import parts
 from gateway.cli.progress import Progress
 from gateway.cli.tables import size_text
+from gateway.control import settings_of
 from gateway.problems import NotDeployable, Problem
+from gateway.settings import Settings
 
 
 def run(model: Path, target: Path, *, prior: Path | None, components: tuple[str, ...], force: bool) -> None:
@@ -25,9 +28,16 @@ def run(model: Path, target: Path, *, prior: Path | None, components: tuple[str,
         raise Problem(f"{target} is there already; --force replaces it")
     if target.suffix != ".safetensors":
         raise Problem(f"{target.name} must end in .safetensors, which is what it is")
+    allowed = settings_of(os.environ, Settings()).allow_pickles
     card = detect(model, prior=prior, components=parts(components))
     if not card.loadable:
         raise NotDeployable(f"{card.path} cannot be loaded: {card.reason}")
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        raise Problem(f"{target} cannot be written: there is no folder {folder}")
+    free = shutil.disk_usage(folder).free
+    if free < card.size:
+        raise Problem(f"{target} takes {size_text(card.size)}, and its disk has {size_text(free)} left")
     # Here, because it loads torch.
     from engines.packing import write_pack
 
@@ -44,7 +54,14 @@ def run(model: Path, target: Path, *, prior: Path | None, components: tuple[str,
             def follow(conversion: LoadProgress) -> None:
                 advance(conversion.bytes_read, conversion.bytes_total)
 
-            write_pack(card, target, Cache(cache_root(os.environ)), on_conversion=follow, on_bytes=count)
+            write_pack(
+                card,
+                target,
+                Cache(cache_root(os.environ)),
+                pickles=allowed,
+                on_conversion=follow,
+                on_bytes=count,
+            )
     except NotLoadable as error:
         raise NotDeployable(f"{card.path} cannot be loaded: {error.reason}") from error
     except OSError as error:

@@ -328,6 +328,28 @@ def test_a_slug_is_a_model_name(given: str, expected: str) -> None:
     assert slug(given) == expected
 
 
+def test_a_component_is_replaced_by_one_of_its_class_alone(tiny_models: Models, copied: Models) -> None:
+    path, other = tiny_models("sd15"), copied("sdxl")
+
+    card = detect(path, components={"vae": other / "vae"})
+    assert card.loadable, card.reason
+    assert card.source("vae") == other / "vae"
+    assert card.fingerprint != detect(path).fingerprint
+    for part, folder, words in (
+        ("vae", other / "unet", "holds a UNet2DConditionModel, where a AutoencoderKL is needed"),
+        ("vae", other / "model_index.json", "is a file, not a folder"),
+        ("vae", other / "nothing", "which was given, is not there"),
+        ("movq", other / "vae", "has no such part; it has"),
+    ):
+        assert words in refusal(detect(path, components={part: folder}))
+
+
+def test_a_prior_is_for_a_decoder(tiny_models: Models) -> None:
+    assert "is no decoder of Kandinsky 2" in refusal(
+        detect(tiny_models("sd15"), prior=tiny_models("kandinsky22-prior"))
+    )
+
+
 def test_links_that_lead_round_in_a_circle_are_not_followed(tiny_models: Models, tmp_path: Path) -> None:
     shutil.copytree(tiny_models("kandinsky3"), tmp_path / "model")
     for number in range(40):

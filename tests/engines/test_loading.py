@@ -219,6 +219,19 @@ def test_pickled_weights_are_loaded_where_there_are_no_others(copied: Models) ->
     assert draw(loaded(path).pipelines["__call__"]) == before
 
 
+def test_a_pickled_prior_is_refused_where_pickles_are(copied: Models) -> None:
+    prior = copied("kandinsky22-prior")
+    file = prior / "prior" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(file), file.with_suffix(".bin"))
+    file.unlink()
+    card = detect(copied("kandinsky22-decoder"), prior=prior)
+
+    assert card.pickled
+    with pytest.raises(LoadFailed, match=r"prior_prior/diffusion_pytorch_model\.bin is a pickle"):
+        load(card, EngineOptions(device="cpu", threads=1, allow_pickles=False), ignore)
+    assert load(card, ONE_THREAD, ignore).pipelines
+
+
 def test_a_model_that_cannot_be_loaded_says_what_detection_found(tiny_models: Models) -> None:
     with pytest.raises(LoadFailed, match="this is a prior alone"):
         loaded(tiny_models("kandinsky22-prior"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -224,9 +225,9 @@ def test_parts_can_be_named(copied: Originals, tmp_path: Path) -> None:
     main = copied("kandinsky3")
     encoder = (main.parent / "flan_ul2_encoder").rename(tmp_path / "elsewhere")
     movq = (main.parent / "movq.pt").rename(tmp_path / "its-movq.bin")
-    given = {"text_encoder": encoder, "movq": movq, "projection": encoder / "projection.pt"}
+    given = {"text_encoder": encoder, "movq": movq}
 
-    assert detect(main, components=given).loadable
+    assert detect(main, components=given).loadable, "the projection lies in the text encoder's folder"
     assert "--component text_encoder=PATH" in refusal(detect(main))
 
 
@@ -277,6 +278,114 @@ def test_a_damaged_part_says_what_it_is(copied: Originals, content: bytes, words
     (main.parent / "movq.pt").write_bytes(content)
 
     assert f"the MoVQ (movq.pt {words}" in refusal(detect(main))
+
+
+def test_a_variant_does_not_take_the_projection_of_another(copied: Originals) -> None:
+    main = copied("kandinsky3-flash")
+    (main.parent / "flan_ul2_encoder" / "projection_flash.pt").unlink()
+
+    assert "the text projection (projection_flash.pt or" in refusal(detect(main))
+
+
+def test_a_text_encoder_of_another_width_is_told(copied: Originals) -> None:
+    main = copied("kandinsky3")
+    config = main.parent / "flan_ul2_encoder" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"d_model": 64}))
+
+    assert "projection.pt takes 32 features for each token where flan_ul2_encoder/ makes 64" in refusal(
+        detect(main)
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        ("clip-vit-large-patch14/preprocessor_config.json", None, "has no preprocessor_config.json"),
+        ("clip-vit-large-patch14/model.safetensors", b"", "model.safetensors is empty"),
+        ("text_encoder/pytorch_model.bin", b"<html>", "pytorch_model.bin is a web page"),
+    ],
+)
+def test_what_is_wrong_within_a_part_is_told(
+    copied: Originals, part: str, change: bytes | None, words: str
+) -> None:
+    main = copied("kandinsky21") / "decoder_fp16.ckpt"
+    file = main.parent / part
+    file.unlink() if change is None else file.write_bytes(change)
+
+    assert words in refusal(detect(main))
+
+
+def test_a_vae_of_other_latents_is_told(copied: Originals) -> None:
+    main = copied("kandinsky5")
+    config = main.parent.parent / "vae" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"latent_channels": 4}))
+
+    assert "makes latents of 4 channels, where Flux's makes 16" in refusal(detect(main))
+
+
+def test_keys_of_a_model_without_its_shapes_end_in_words(tmp_path: Path) -> None:
+    names = ("visual_transformer_blocks.0.visual_modulation", "text_transformer_blocks.0.text_modulation")
+    tensors = {f"{name}.out_layer.weight": torch.zeros(2, 2) for name in names}
+    save_file(tensors, tmp_path / "none.safetensors")
+    save_file(tensors | {"visual_embeddings.in_layer.weight": torch.zeros(2)}, tmp_path / "flat.safetensors")
+
+    assert "it lacks the tensor visual_embeddings.in_layer.weight" in refusal(
+        detect(tmp_path / "none.safetensors")
+    )
+    assert "has 1 dimensions instead of 2" in refusal(detect(tmp_path / "flat.safetensors"))
+
+
+def test_a_folder_of_damaged_files_says_what_they_are(copied: Originals) -> None:
+    main = copied("kandinsky3")
+    main.write_bytes(b"<html>")
+
+    assert "holds no model: kandinsky3.pt is a web page" in refusal(detect(main.parent.parent))
+
+
+def test_kandinsky_5_needs_no_room_for_what_stays_where_it_lies(
+    copied: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Disk(2**26 + 1000))
+    main, cache = copied("kandinsky5"), str(tmp_path / "cache")
+
+    first = loaded(detect(main), cache).pipelines["__call__"].transformer.state_dict()
+    tensors = load_file(main)
+    prefixed = {f"model.diffusion_model.{name}": value for name, value in tensors.items()}
+    save_file(prefixed, main)
+    second = loaded(detect(main), cache).pipelines["__call__"].transformer.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Disk:
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+
+def test_what_a_text_encoder_states_is_part_of_the_key(copied: Originals, tmp_path: Path) -> None:
+    main, cache = copied("kandinsky21") / "decoder_fp16.ckpt", str(tmp_path / "cache")
+    config = main.parent / "text_encoder" / "config.json"
+    before = loaded(detect(main), cache).pipelines["__call__"].text_encoder.config.layer_norm_eps
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"layer_norm_eps": 0.5}))
+    after = loaded(detect(main), cache).pipelines["__call__"].text_encoder.config.layer_norm_eps
+
+    assert (before, after) == (1e-12, 0.5)
+
+
+def test_a_part_that_went_after_deployment_is_named(copied: Originals, tmp_path: Path) -> None:
+    main = copied("kandinsky3")
+    card = detect(main)
+    (main.parent / "movq.pt").unlink()
+
+    with pytest.raises(LoadFailed, match=r"movq\.pt, a part of the model, cannot be read"):
+        loaded(card, str(tmp_path / "cache"))
+
+
+def test_pickles_are_refused_whatever_the_card_says(copied: Originals, tmp_path: Path) -> None:
+    card = detect(copied("kandinsky3")).model_copy(update={"pickled": False})
+    options = EngineOptions(device="cpu", cache_folder=str(tmp_path / "cache"), allow_pickles=False)
+
+    with pytest.raises(LoadFailed, match=r"kandinsky3\.pt is a pickle, and KANDINSKY_ALLOW_PICKLES=false"):
+        load(card, options, lambda _: None)
 
 
 def test_a_projection_of_another_width_is_told_before_anything_is_made(copied: Originals) -> None:

@@ -28,7 +28,7 @@ SMALL: dict[str, Any] = {"prompt": "a red fox", "height": 64, "width": 64, "num_
 
 def packed(card: ModelCard, target: Path) -> Path:
     cache = Cache(target.parent / "cache")
-    write_pack(card, target, cache, on_conversion=lambda _: None, on_bytes=lambda _: None)
+    write_pack(card, target, cache, pickles=True, on_conversion=lambda _: None, on_bytes=lambda _: None)
     return target
 
 
@@ -139,6 +139,13 @@ def test_a_file_in_a_place_where_none_may_be_is_refused(tmp_path: Path, path: st
 
     assert not card.loadable
     assert "in a place where none may be" in (card.reason or "")
+
+
+def test_a_pack_takes_no_other_parts(tiny_models: Models, tmp_path: Path) -> None:
+    file = packed(demo_card(), tmp_path / "demo.safetensors")
+    card = detect(file, components={"movq": tiny_models("kandinsky3") / "movq"})
+
+    assert card.reason == "--component movq: a packed file has all its parts within"
 
 
 def test_a_pack_of_foreign_classes_is_refused(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from engines.calls import EngineOptions
-from engines.detection import DEMO_PATH
+from engines.card import HubOrigin, ModelCard, Source
+from engines.detection import DEMO_PATH, demo_card
+from engines.hub import HubReference
 from engines.schema import SizeFit
-from gateway.order import Order, card_of, entry_of
+from gateway.order import Order, card_of, carried, entry_of
 from gateway.problems import NotDeployable, Problem
 from gateway.registry import ModelEntry
 from gateway.state import Deployed
@@ -57,7 +59,7 @@ def test_a_name_that_is_no_part_of_an_address_is_refused(name: str) -> None:
 
 def test_a_model_that_cannot_be_loaded_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("nothing here")
-    with pytest.raises(NotDeployable, match=r"is not yet loadable: .*model_index\.json"):
+    with pytest.raises(NotDeployable, match=r"cannot be loaded: .*model_index\.json"):
         card_of(Order(path=tmp_path))
 
 
@@ -77,3 +79,36 @@ def test_a_fallback_is_one_of_the_other_models() -> None:
 def test_a_fallback_that_cannot_stand_in_is_refused(name: str) -> None:
     with pytest.raises(Problem, match=f"'{name}' cannot be the fallback of 'demo'; other models: k3"):
         made(Order(fallback=name), entry("k3"))
+
+
+def hubbed(commit: str) -> ModelCard:
+    path = f"/hub/models--org--tiny/snapshots/{commit}"
+    return demo_card().model_copy(
+        update={"name": "tiny", "path": path, "hub": HubOrigin(repository="org/tiny", revision=commit)}
+    )
+
+
+def test_a_hub_s_model_is_the_same_at_another_commit() -> None:
+    order = Order(hub=HubReference(repository="org/tiny"), aliases=("little",))
+    before = entry_of(order, hubbed("aaa"), SCHEMA, Deployed())
+    after = entry_of(Order(hub=order.hub), hubbed("bbb"), SCHEMA, Deployed(models=(before,)))
+
+    assert after.aliases == ("little",)
+
+
+def test_what_was_said_of_a_model_stays_said(tmp_path: Path) -> None:
+    part, model, prior = (tmp_path / name for name in ("part", "model", "prior"))
+    for folder in (part, model, prior):
+        folder.mkdir()
+    sources = (Source(role="vae", path=str(part)), Source(role="movq", path=str(tmp_path / "gone")))
+    card = demo_card().model_copy(
+        update={"name": "model", "path": str(model), "sources": sources, "prior_path": str(prior)}
+    )
+    deployed = Deployed(models=(entry_of(Order(path=model), card, SCHEMA, Deployed()),))
+
+    order = carried(Order(path=model), deployed)
+    assert (order.components, order.prior) == ({"vae": part}, prior)
+    said = Order(path=model, components={"unet": part})
+    assert carried(said, deployed).components == {"unet": part}
+    for other in (Order(path=part), Order(path=model, name="another"), Order()):
+        assert carried(other, deployed) == other
