@@ -38,6 +38,7 @@ class Weights:
 
     @cached_property
     def size(self) -> int:
+        """The bytes of all tensors."""
         return sum(tensor.size for tensor in self.tensors.values())
 
     @cached_property

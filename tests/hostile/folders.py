@@ -146,7 +146,7 @@ _INDICES: Final[Mapping[str, tuple[Mapping[str, Any], str, str | None]]] = {
     "pipeline-root": ({"_class_name": "DiffusionPipeline"}, "the name of none that draws", None),
     "pipeline-auto": ({"_class_name": "AutoPipelineForText2Image"}, "the name of none that draws", None),
     "pipeline-modular": ({"_class_name": "ModularPipeline"}, "the name of none that draws", None),
-    "pipeline-unknown": ({"_class_name": "OsSystemPipeline"}, "", "the installed diffusers has no OsSystemPipeline"),
+    "pipeline-unknown": ({"_class_name": "OsSystemPipeline"}, "", "diffusers has no OsSystemPipeline"),
     "oddities": (_ODDITIES, "", ""),
 }
 

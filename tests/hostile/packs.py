@@ -110,7 +110,7 @@ _PACKS: Final[Mapping[str, tuple[Mapping[str, Any], str, str | None]]] = {
     "pipeline-method": ({"_class_name": "DiffusionPipeline.download"}, "the name of none that draws", None),
     "pipeline-dunder": ({"_class_name": "__class__"}, "the name of none that draws", None),
     "pipeline-unet": ({"_class_name": "UNet2DConditionModel"}, "the name of none that draws", None),
-    "pipeline-unknown": ({"_class_name": "OsSystemPipeline"}, "", "the installed diffusers has no OsSystemPipeline"),
+    "pipeline-unknown": ({"_class_name": "OsSystemPipeline"}, "", "diffusers has no OsSystemPipeline"),
     "auto-map": ({"text_encoder/generation_config.json": _MAPPED}, "", ""),
 }
 """Files and entries of the index that are changed, and the words of detection and of loading."""
