@@ -6,7 +6,7 @@ short, a scene holds one main object, and colours and objects are far more frequ
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ SEASONS = ("summer", "autumn", "winter")
 SKIES = ("purple", "pink", "green", "golden")
 COLOURS = ("white", "red", "blue", "yellow")
 MOONS = ("full", "crescent")
+MOON_TWINS = 0.35
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +105,28 @@ def sample_scene(rng: np.random.Generator) -> Scene:
         pines=bool(rng.random() < 0.6),
         **_draw_object(rng, terrain),  # type: ignore[arg-type]  # one of four typed fields, chosen at run time
     )
+
+
+def twin_of(scene: Scene, rng: np.random.Generator) -> Scene | None:
+    """Returns the scene with another colour of its house or boat or with its moon in the other phase.
+
+    ``None`` where it has none of them. Painted with equal generators, a scene and its twin differ in that
+    alone.
+    """
+    choices = {"house": COLOURS, "boat": COLOURS, "moon": MOONS}
+    present = [name for name in choices if getattr(scene, name)]
+    if not present:
+        return None
+    name = present[int(rng.integers(len(present)))]
+    others = [value for value in choices[name] if value != getattr(scene, name)]
+    return replace(scene, **{name: others[int(rng.integers(len(others)))]})  # type: ignore[arg-type]  # a str field
+
+
+def sample_twins(rng: np.random.Generator) -> tuple[Scene, Scene]:
+    """Draws a scene and its twin; in the share ``MOON_TWINS`` the scene has a moon."""
+    moonlit = rng.random() < MOON_TWINS
+    while True:
+        scene = sample_scene(rng)
+        twin = twin_of(scene, rng)
+        if twin is not None and bool(scene.moon) == moonlit:
+            return scene, twin
