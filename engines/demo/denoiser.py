@@ -19,7 +19,7 @@ PAIRS = 6
 SETTINGS = Settings("denoiser", learning_rate=1.4e-3, average=0.998, hold=0.3, warm_up=150, save_every=150)
 EMPTY_SHARE = 0.12
 """Share of single samples without any text: what the pipeline passes where no negative prompt is given."""
-TWIN_WEIGHT = 2.0
+TWIN_WEIGHT = 0.5
 """Weight of the twins' difference.
 
 The plain error hardly feels the colour of an object. In the difference of two pictures that share all else,

@@ -3,8 +3,8 @@
 Painting and encoding a picture costs little beside learning from it, so no data set lies on disk: a store in
 memory grows by a few new pictures with every step, and a picture gets another caption each time it is drawn.
 
-Half of a batch are twins: two pictures alike but for the colour of a house or a boat or the phase of the
-moon, with captions that differ in that one word.
+Half of a batch are twins: two pictures alike but for the colour of a house or a boat, the phase of the moon
+or the presence of a cactus, with captions that differ in that word.
 """
 
 from collections.abc import Sequence
@@ -114,7 +114,7 @@ class Store:
 
 
 def twin_captions(scenes: Sequence[Scene], rng: np.random.Generator) -> list[str]:
-    """Returns captions of twin scenes that are alike but for the word in which the scenes differ."""
+    """Returns captions of twin scenes, worded alike as far as the scenes are."""
     while True:
         seed = int(rng.integers(2**62))
         generators = [np.random.default_rng(seed) for _ in scenes]

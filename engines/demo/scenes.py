@@ -7,6 +7,7 @@ short, a scene holds one main object, and colours and objects are far more frequ
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,7 +18,13 @@ SEASONS = ("summer", "autumn", "winter")
 SKIES = ("purple", "pink", "green", "golden")
 COLOURS = ("white", "red", "blue", "yellow")
 MOONS = ("full", "crescent")
-MOON_TWINS = 0.35
+TWINS: Mapping[str, tuple[str | bool, ...]] = MappingProxyType(
+    {"house": COLOURS, "boat": COLOURS, "moon": MOONS, "cactus": (True, False)}
+)
+"""In what a scene and its twin may differ."""
+TWIN_SHARES: Mapping[str | None, float] = MappingProxyType(
+    {"house": 0.28, "boat": 0.28, "moon": 0.26, "cactus": 0.18}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +114,19 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     )
 
 
-def twin_of(scene: Scene, rng: np.random.Generator) -> Scene | None:
-    """Returns the scene with another colour of its house or boat or with its moon in the other phase.
+def twin_of(scene: Scene, name: str, rng: np.random.Generator) -> Scene:
+    """Returns the scene with one attribute changed, a key of ``TWINS``.
 
-    ``None`` where it has none of them. Painted with equal generators, a scene and its twin differ in that
-    alone.
+    Painted with equal generators, a scene and its twin differ in that alone.
     """
-    choices = {"house": COLOURS, "boat": COLOURS, "moon": MOONS}
-    present = [name for name in choices if getattr(scene, name)]
-    if not present:
-        return None
-    name = present[int(rng.integers(len(present)))]
-    others = [value for value in choices[name] if value != getattr(scene, name)]
-    return replace(scene, **{name: others[int(rng.integers(len(others)))]})  # type: ignore[arg-type]  # a str field
+    others = [value for value in TWINS[name] if value != getattr(scene, name)]
+    return replace(scene, **{name: others[int(rng.integers(len(others)))]})  # type: ignore[arg-type]  # by name
 
 
 def sample_twins(rng: np.random.Generator) -> tuple[Scene, Scene]:
-    """Draws a scene and its twin; in the share ``MOON_TWINS`` the scene has a moon."""
-    moonlit = rng.random() < MOON_TWINS
+    """Draws a scene that has an object of ``TWINS``, and its twin."""
+    name = _draw_name(rng, TWIN_SHARES)
     while True:
         scene = sample_scene(rng)
-        twin = twin_of(scene, rng)
-        if twin is not None and bool(scene.moon) == moonlit:
-            return scene, twin
+        if getattr(scene, name):
+            return scene, twin_of(scene, name, rng)
