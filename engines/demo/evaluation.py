@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from engines.demo.judge import Value
+from engines.demo.attributes import Value
 
 Picture = npt.NDArray[np.uint8]
 

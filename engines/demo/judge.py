@@ -5,7 +5,6 @@ It learns from painted scenes that are blurred and roughened: drawn pictures are
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -13,30 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.demo import scenes
+from engines.demo.attributes import VISIBLE, Value, truth
 from engines.demo.autoencoder import as_tensor
 from engines.demo.networks import SIZE
 from engines.demo.painting import paint
-from engines.demo.scenes import Scene, sample_scene
+from engines.demo.scenes import sample_scene
 
-Value = str | bool | None
 BATCH = 32
 LEARNING_RATE = 2e-3
-QUESTIONS: Mapping[str, tuple[Value, ...]] = MappingProxyType(
-    {
-        "time": scenes.TIMES,
-        "terrain": scenes.TERRAINS,
-        "weather": scenes.WEATHERS,
-        "season": scenes.SEASONS,
-        "sky": (None, *scenes.SKIES),
-        "moon": (None, *scenes.MOONS),
-        "sun": (False, True),
-        "stars": (False, True),
-        "boat": (None, *scenes.COLOURS),
-        "house": (None, *scenes.COLOURS),
-        "cactus": (False, True),
-    }
-)
 
 
 class Judge(nn.Module):
@@ -49,7 +32,7 @@ class Judge(nn.Module):
         for width in (16, 32, 48, 64, 96):
             layers += [nn.Conv2d(before, width, 3, 2, 1), nn.BatchNorm2d(width), nn.ReLU()]
             before = width
-        answers = sum(len(values) for values in QUESTIONS.values())
+        answers = sum(len(values) for values in VISIBLE.values())
         self.layers = nn.Sequential(
             *layers, nn.Flatten(), nn.Linear(96 * 16, 160), nn.ReLU(), nn.Linear(160, answers)
         )
@@ -57,22 +40,16 @@ class Judge(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """Returns one table of scores (count, values) for each question."""
         scores: Tensor = self.layers(pictures)
-        return torch.split(scores, [len(values) for values in QUESTIONS.values()], dim=1)
+        return torch.split(scores, [len(values) for values in VISIBLE.values()], dim=1)
 
     @torch.no_grad()
     def answers(self, pictures: npt.NDArray[np.uint8]) -> list[dict[str, Value]]:
         """Returns the most likely attributes of each picture (count, 128, 128, 3)."""
         self.eval()
         tables = [scores.argmax(1).tolist() for scores in self(as_tensor(pictures))]
-        named = zip(QUESTIONS.items(), tables, strict=True)
+        named = zip(VISIBLE.items(), tables, strict=True)
         columns = {name: [values[at] for at in table] for (name, values), table in named}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def truth(scene: Scene) -> dict[str, Value]:
-    """Returns the right answers for a scene."""
-    attributes = scene.as_dict()
-    return {name: attributes[name] for name in QUESTIONS}  # type: ignore[misc]  # no question asks for a number
 
 
 def _roughen(pictures: Tensor, rng: np.random.Generator) -> Tensor:
@@ -98,7 +75,7 @@ def train_judge(steps: int, seed: int) -> Judge:
             functional.cross_entropy(
                 scores, torch.tensor([values.index(truth(scene)[name]) for scene in drawn])
             )
-            for (name, values), scores in zip(QUESTIONS.items(), judge(_roughen(pictures, rng)), strict=True)
+            for (name, values), scores in zip(VISIBLE.items(), judge(_roughen(pictures, rng)), strict=True)
         ]
         optimiser.zero_grad()
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]  # torch
@@ -111,7 +88,7 @@ def accuracy(judge: Judge, seed: int, count: int) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     drawn = [sample_scene(rng) for _ in range(count)]
     given = judge.answers(np.stack([paint(scene, rng, size=SIZE) for scene in drawn]))
-    return {name: agreement(name, [truth(scene)[name] for scene in drawn], given) for name in QUESTIONS}
+    return {name: agreement(name, [truth(scene)[name] for scene in drawn], given) for name in VISIBLE}
 
 
 def agreement(name: str, wanted: Sequence[Value], given: Sequence[Mapping[str, Value]]) -> float:

@@ -31,33 +31,30 @@ class Painter:
         x = float(rng.uniform(0.26, 0.74))
         if scene.house:
             floor = min(0.93, self.land.level(x) + float(rng.uniform(0.1, 0.16)))
-            roof = (
-                SNOW if scene.season == "winter" else (74, 78, 96) if scene.house == "red" else (142, 66, 48)
-            )
+            paint = furniture.PAINT[scene.house]
+            roof = SNOW if scene.season == "winter" else furniture.shade(paint)
             dusk = scene.time in ("night", "sunset")
             furniture.house(
                 self.canvas,
                 x,
                 floor,
                 width=float(rng.uniform(0.32, 0.38)),
-                paint=self.day.lit(furniture.PAINT[scene.house], shelter=0.5),
-                roof=self.day.lit(roof, shelter=0.15),
+                paint=self.day.lit(paint, shelter=0.6),
+                roof=self.day.lit(roof, shelter=0.4),
                 window=np.array((255, 218, 112), np.float32) if dusk else self.day.lit((110, 150, 190)),
             )
         if scene.boat:
             height, water = float(rng.uniform(0.38, 0.46)), self.day.horizon + float(rng.uniform(0.14, 0.24))
-            sail, side = (
-                self.day.lit(furniture.PAINT[scene.boat], shelter=0.55),
-                1 if rng.random() < 0.5 else -1,
-            )
+            side = 1 if rng.random() < 0.5 else -1
+            paint = furniture.PAINT[scene.boat]
             furniture.boat(
                 self.canvas,
                 x,
                 water,
                 height=height,
                 side=side,
-                sail=sail,
-                hull=self.day.lit((126, 70, 42), shelter=0.1),
+                sail=self.day.lit(paint, shelter=0.6),
+                hull=self.day.lit(furniture.shade(paint), shelter=0.4),
             )
         if scene.cactus:
             height = float(rng.uniform(0.36, 0.44))

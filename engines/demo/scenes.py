@@ -6,7 +6,8 @@ short, a scene holds one main object, and colours and objects are far more frequ
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,6 +18,13 @@ SEASONS = ("summer", "autumn", "winter")
 SKIES = ("purple", "pink", "green", "golden")
 COLOURS = ("white", "red", "blue", "yellow")
 MOONS = ("full", "crescent")
+TWINS: Mapping[str, tuple[str | bool, ...]] = MappingProxyType(
+    {"house": COLOURS, "boat": COLOURS, "moon": MOONS, "cactus": (True, False)}
+)
+"""In what a scene and its twin may differ."""
+TWIN_SHARES: Mapping[str | None, float] = MappingProxyType(
+    {"house": 0.28, "boat": 0.28, "moon": 0.26, "cactus": 0.18}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +112,21 @@ def sample_scene(rng: np.random.Generator) -> Scene:
         pines=bool(rng.random() < 0.6),
         **_draw_object(rng, terrain),  # type: ignore[arg-type]  # one of four typed fields, chosen at run time
     )
+
+
+def twin_of(scene: Scene, name: str, rng: np.random.Generator) -> Scene:
+    """Returns the scene with one attribute changed, a key of ``TWINS``.
+
+    Painted with equal generators, a scene and its twin differ in that alone.
+    """
+    others = [value for value in TWINS[name] if value != getattr(scene, name)]
+    return replace(scene, **{name: others[int(rng.integers(len(others)))]})  # type: ignore[arg-type]  # by name
+
+
+def sample_twins(rng: np.random.Generator) -> tuple[Scene, Scene]:
+    """Draws a scene that has an object of ``TWINS``, and its twin."""
+    name = _draw_name(rng, TWIN_SHARES)
+    while True:
+        scene = sample_scene(rng)
+        if getattr(scene, name):
+            return scene, twin_of(scene, name, rng)

@@ -57,9 +57,10 @@ class Sky:
         elif scene.sky:
             colour = mix(self.day.low, (255, 255, 255), 0.35 if scene.time != "night" else 0.05)
         for _ in range(int(rng.integers(*counts[scene.weather]))):
-            self._cloud(
-                canvas, float(rng.uniform(0, 1)), float(rng.uniform(0.06, self.day.horizon - 0.2)), colour
-            )
+            x, y = float(rng.uniform(0, 1)), float(rng.uniform(0.06, self.day.horizon - 0.2))
+            hides = scene.moon and abs(x - self.body[0]) < 0.3 and abs(y - self.body[1]) < 0.16
+            if not hides:  # a moon half behind a cloud has no phase
+                self._cloud(canvas, x, y, colour)
 
     def _stars(self, canvas: Canvas) -> None:
         for _ in range(int(self.rng.integers(16, 26))):
@@ -72,9 +73,10 @@ class Sky:
 
     def _moon(self, canvas: Canvas) -> None:
         radius = float(self.rng.uniform(0.085, 0.11))
+        side = 1 if self.rng.random() < 0.5 else -1  # drawn for a full moon too, so that twins stay in step
         canvas.ellipse(self.body, (radius, radius), MOONLIGHT)
         if self.scene.moon == "crescent":
-            shift = radius * 0.62 * (1 if self.rng.random() < 0.5 else -1)
+            shift = radius * 0.62 * side
             behind = mix(self.day.sky_at(self.body[1]), MOONLIGHT, 0.1)
             canvas.ellipse((self.body[0] + shift, self.body[1] - radius * 0.22), (radius, radius), behind)
 

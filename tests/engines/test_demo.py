@@ -9,15 +9,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from engines.demo import samples
+from engines.demo.attributes import SAID, truth
 from engines.demo.captions import describe
+from engines.demo.denoiser import Denoiser
 from engines.demo.descent import Descent, Settings
 from engines.demo.evaluation import check, questions
 from engines.demo.groupnorm import normalise
 from engines.demo.networks import SIZE, load_pipeline
 from engines.demo.packing import SIZE_LIMIT, TooLarge, folder_size
 from engines.demo.painting import paint
-from engines.demo.scenes import COLOURS, Scene, sample_scene
-from engines.demo.vocabulary import build_tokenizer, caption_words
+from engines.demo.reader import train_reader
+from engines.demo.samples import SampleStream, twin_captions
+from engines.demo.scenes import COLOURS, TWINS, Scene, sample_scene, sample_twins
+from engines.demo.vocabulary import build_tokenizer, caption_words, load_tokenizer
 from engines.demo.workers import Worker
 from engines.detection import DEMO_PATH
 
@@ -43,6 +48,27 @@ def test_the_same_generator_paints_the_same_picture() -> None:
     assert one.shape == (SIZE, SIZE, 3)
     assert (one == two).all()
     assert (one != other).any()
+
+
+def test_every_attribute_of_a_scene_is_among_the_answers() -> None:
+    rng = np.random.default_rng(0)
+    for scene in (sample_scene(rng) for _ in range(500)):
+        assert all(value in SAID[name] for name, value in truth(scene).items())
+
+
+def test_twins_differ_in_one_attribute_and_one_word_and_look_alike_elsewhere() -> None:
+    rng = np.random.default_rng(1)
+    named = set()
+    for seed in range(40):
+        one, two = sample_twins(rng)
+        (differing,) = {name for name, value in one.as_dict().items() if two.as_dict()[name] != value}
+        named.add(differing)
+        first, second = (text.split(" ") for text in twin_captions((one, two), rng))
+        if differing != "cactus":  # which has no word for its absence
+            assert sum(word != other for word, other in zip(first, second, strict=True)) == 1
+        pictures = [paint(scene, np.random.default_rng(seed), size=SIZE) for scene in (one, two)]
+        assert 0 < (pictures[0] != pictures[1]).any(-1).mean() < 0.25
+    assert named == set(TWINS)
 
 
 @pytest.mark.parametrize("colour", COLOURS)
@@ -107,6 +133,23 @@ def test_a_training_that_is_not_killed_leaves_the_average(tmp_path: Path) -> Non
     descent = _fit(weight, tmp_path / "fit.pt", stop_after=None)
     assert descent.step > 20
     assert 0 < float(weight.detach()) < 3.5
+
+
+def test_a_denoiser_learns_from_single_pictures_and_twins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "FIRST", 4)
+    pipeline, rng = load_pipeline(DEMO_PATH), np.random.default_rng(0)
+    stream = SampleStream(pipeline.movq, pipeline.tokenizer, rng)
+    batch = stream.batch(2, 1)
+    assert (len(batch.single), len(batch.first), len(batch.second)) == (2, 1, 1)
+    denoiser = Denoiser(pipeline.unet, pipeline.text_encoder, torch.device("cpu"))
+    denoiser.loss(batch, rng).backward()  # type: ignore[no-untyped-call]  # torch
+    assert all(p.grad is not None for p in pipeline.unet.parameters())
+    assert all(p.grad is None for p in pipeline.text_encoder.parameters())
+
+
+def test_a_trained_reader_leaves_a_text_encoder(tmp_path: Path) -> None:
+    train_reader(ALONE, tmp_path, tokenizer=load_tokenizer(DEMO_PATH), seconds=0.2, seed=0)
+    assert (tmp_path / "text_encoder" / "config.json").is_file()
 
 
 def test_the_evaluation_asks_64_prompts_in_words_foreign_to_training() -> None:
