@@ -62,6 +62,16 @@ def parts(words: tuple[str, ...]) -> dict[str, Path]:
     return {name: Path(path) for name, path in named.items()}
 
 
+def kinds(words: tuple[str, ...]) -> dict[str, str]:
+    """The components that are to have fewer bits; one that is given as NAME=none has its own again.
+
+    Raises:
+        NotDeployable: a word is not NAME=KIND.
+    """
+    named = pairs(words, option="quantize", example="text_encoder=int8")
+    return {name: kind for name, kind in named.items() if kind != "none"}
+
+
 def pairs(words: tuple[str, ...], *, option: str, example: str) -> dict[str, str]:
     """Words of the form NAME=VALUE.
 

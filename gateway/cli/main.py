@@ -72,7 +72,7 @@ def deploy(
     ] = None,
     quantize: Annotated[
         list[str] | None,
-        typer.Option(help="Fewer bits for a component, as NAME=int8, float8 or nf4 (repeatable)."),
+        typer.Option(help="Fewer bits for a component, as NAME=int8, float8, nf4 or none (repeatable)."),
     ] = None,
     size_fit: Annotated[
         str | None, typer.Option(help="A size that it was not made for: error, or resize the picture.")
@@ -87,7 +87,7 @@ def deploy(
 
     What is not said stays as it is with a model that is deployed already.
     """
-    from gateway.cli.deploy import pairs, run
+    from gateway.cli.deploy import kinds, run
 
     options: dict[str, Any] = {
         "device": device,
@@ -99,9 +99,7 @@ def deploy(
         "batch_size": batch_size,
         "moderation": moderation,
         "offload": offload,
-        "quantize": pairs(tuple(quantize), option="quantize", example="text_encoder=int8")
-        if quantize
-        else None,
+        "quantize": kinds(tuple(quantize)) if quantize else None,
     }
     run(
         _control(),
