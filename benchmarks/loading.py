@@ -1,8 +1,8 @@
 """How long a model takes to load and in how much memory, against plain ``from_pretrained`` in the same run.
 
-``python -m benchmarks.loading [--size-gb 1.4] [--repeats 3] [--folder FOLDER]`` from the repository's root
-makes a model of Kandinsky 3's shape in 16 bits with random weights (once, if a folder is given), as a
-diffusers folder, as a packed file and as originally released, and prints a table. Every load has a fresh
+``python -m benchmarks.loading [--size-gb 1.4] [--repeats 3] [--folder FOLDER] [--weights bfloat16]`` from the
+repository's root makes a model of Kandinsky 3's shape in 16 bits with random weights (once, if a folder is
+given), as a diffusers folder, as a packed file and as originally released, and prints a table. Every load has a fresh
 process, which has imported everything and has loaded a tiny model of the same form before its clock starts.
 
 "ready" is when the pipeline is there; "touched" when, after that, a byte of every page of every weight has
@@ -239,12 +239,12 @@ def _median(runs: list[Measured], field: str) -> float:
     return float(statistics.median(getattr(run, field) for run in runs))
 
 
-def compare(root: Path, size_gb: float, repeats: int) -> None:
+def compare(root: Path, size_gb: float, repeats: int, weights: str) -> None:
     """Make the model, measure every case in turn as often as asked, and print."""
-    make(root / "tiny", 0.01)
-    forms = make(root / "model", size_gb)
+    make(root / "tiny", 0.01, weights)
+    forms = make(root / "model", size_gb, weights)
     size = sum(file.stat().st_size for file in forms.folder.rglob("*.safetensors"))
-    for dtype, why in (("float16", "the files' dtype"), ("float32", "the default on a CPU, from 16 bits")):
+    for dtype, why in ((weights, "the files' dtype"), ("float32", "the default on a CPU, from 16 bits")):
         results: dict[Case, dict[bool, list[Measured]]] = {
             case: {True: [], False: []} for case in cases(dtype)
         }
@@ -264,16 +264,17 @@ def main() -> None:
     parser.add_argument("--size-gb", type=float, default=1.4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where the models are made and stay")
+    parser.add_argument("--weights", default="float16", help="of the files: float16 or bfloat16")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.run:
         case, root = json.loads(given.run)
         run_here(Case(**case), Path(root))
     elif given.folder:
-        compare(given.folder, given.size_gb, given.repeats)
+        compare(given.folder, given.size_gb, given.repeats, given.weights)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            compare(Path(folder), given.size_gb, given.repeats)
+            compare(Path(folder), given.size_gb, given.repeats, given.weights)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,9 @@ _INDEX: Final[Mapping[str, Any]] = {
 class RandomWeights(Mapping[str, torch.Tensor]):
     """Random tensors in 16 bits by name, each made when it is asked for, the same one every time."""
 
-    def __init__(self, shapes: Mapping[str, torch.Size]) -> None:
+    def __init__(self, shapes: Mapping[str, torch.Size], dtype: torch.dtype) -> None:
         self._shapes = shapes
-        self._pool = (0.02 * torch.randn(_POOL, generator=torch.Generator().manual_seed(0))).half()
+        self._pool = (0.02 * torch.randn(_POOL, generator=torch.Generator().manual_seed(0))).to(dtype)
 
     def __getitem__(self, name: str) -> torch.Tensor:
         shape = self._shapes[name]
@@ -78,20 +78,20 @@ class Forms:
         return self.root / "original" / "weights" / "kandinsky3.pt"
 
 
-def make(root: Path, size_gb: float) -> Forms:
+def make(root: Path, size_gb: float, dtype: str = "float16") -> Forms:
     """Write a model of about ``size_gb`` (10**9 bytes of weights) in all forms, unless it is there."""
     forms, note = Forms(root), root / "made.json"
-    if note.is_file() and json.loads(note.read_bytes()) == {"size_gb": size_gb}:
+    if note.is_file() and json.loads(note.read_bytes()) == {"size_gb": size_gb, "dtype": dtype}:
         return forms
     shutil.rmtree(root, ignore_errors=True)
-    _write_original(forms.original, size_gb)
+    _write_original(forms.original, size_gb, getattr(torch, dtype))
     _write_folder(forms)
     _write_pack(forms)
-    write_json(note, {"size_gb": size_gb})
+    write_json(note, {"size_gb": size_gb, "dtype": dtype})
     return forms
 
 
-def _write_original(main: Path, size_gb: float) -> None:
+def _write_original(main: Path, size_gb: float, dtype: torch.dtype) -> None:
     """kandinsky3.pt, movq.pt, flan_ul2_encoder/: half the bytes are the UNet's, half the text encoder's."""
     from transformers import T5Config, T5EncoderModel
 
@@ -123,10 +123,10 @@ def _write_original(main: Path, size_gb: float) -> None:
         encoder = T5EncoderModel(config).state_dict()
     encoder.pop("encoder.embed_tokens.weight", None)
     texts = main.parent / "flan_ul2_encoder"
-    _write_pickle(main, {"unet": unet, "null_embedding": torch.empty(context, device="meta")})
-    _write_pickle(main.parent / "movq.pt", autoencoder)
-    _write_pickle(texts / "projection.pt", projection)
-    _write_weights(texts / "model.safetensors", encoder)
+    _write_pickle(main, {"unet": unet, "null_embedding": torch.empty(context, device="meta")}, dtype)
+    _write_pickle(main.parent / "movq.pt", autoencoder, dtype)
+    _write_pickle(texts / "projection.pt", projection, dtype)
+    _write_weights(texts / "model.safetensors", encoder, dtype)
     config.save_pretrained(texts)
     _tokenizer().save_pretrained(texts)
 
@@ -143,12 +143,12 @@ def _tokenizer() -> Any:
     return T5Tokenizer(vocab=special + pieces, model_max_length=512)
 
 
-def _write_weights(path: Path, shaped: Mapping[str, torch.Tensor]) -> None:
-    weights = RandomWeights({name: tensor.shape for name, tensor in shaped.items()})
+def _write_weights(path: Path, shaped: Mapping[str, torch.Tensor], dtype: torch.dtype) -> None:
+    weights = RandomWeights({name: tensor.shape for name, tensor in shaped.items()}, dtype)
     write_safetensors(path, weights, metadata={"format": "pt"}, report=lambda _: None)
 
 
-def _write_pickle(path: Path, tree: Mapping[str, Any]) -> None:
+def _write_pickle(path: Path, tree: Mapping[str, Any], dtype: torch.dtype) -> None:
     """Write random tensors of a tree's shapes as ``torch.save`` does, by way of a mapped file."""
     flat: dict[str, torch.Tensor] = {}
     for name, value in tree.items():
@@ -158,7 +158,7 @@ def _write_pickle(path: Path, tree: Mapping[str, Any]) -> None:
             else {name: value}
         )
     scratch = path.with_suffix(".scratch")
-    _write_weights(scratch, flat)
+    _write_weights(scratch, flat, dtype)
     mapped = map_safetensors(scratch)
     content = {
         name: {key: mapped[f"{name}.{key}"] for key in value} if isinstance(value, dict) else mapped[name]
