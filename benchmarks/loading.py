@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.loading [--size-gb 1.4] [--repeats 3] [--folder FOLDER] [--weights bfloat16]`` from the
 repository's root makes a model of Kandinsky 3's shape in 16 bits with random weights (once, if a folder is
-given), as a diffusers folder, as a packed file and as originally released, and prints a table. Every load has a fresh
-process, which has imported everything and has loaded a tiny model of the same form before its clock starts.
+given), as a diffusers folder, as a packed file and as originally released, and prints a table. Every load has
+a fresh process, which has imported everything and has loaded a tiny model of the same form before its clock
+starts.
 
 "ready" is when the pipeline is there; "touched" when, after that, a byte of every page of every weight has
 been read, which a mapped file takes until then to load. "touched, net" leaves out the time for which the
