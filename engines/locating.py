@@ -24,11 +24,15 @@ def located(card: ModelCard, report: Report, *, pickles: bool) -> ModelCard:
         return card
     reference = HubReference(repository=card.hub.repository, revision=card.hub.revision)
     prior = card.prior_path
-    # A prior that was named lies where it was named.
+    # A prior that was named lies where it was named, and one that is here stays at its commit.
     of_hub = prior is not None and Path(_snapshot(prior)).parent.name == "snapshots"
-    fetched = fetch(reference, _telling(report), pickles=pickles, with_prior=of_hub)
+    wanted = of_hub and prior is not None and not Path(prior).exists()
+    # Where it was fetched to, if that is a folder of this machine: an engine may have other settings.
+    there = Path(_snapshot(card.path)).parents[2]
+    cache = there if there.is_dir() else None
+    fetched = fetch(reference, _telling(report), pickles=pickles, with_prior=wanted, cache=cache)
     moved = {_snapshot(card.path): fetched.folder}
-    if prior is not None and of_hub and fetched.prior is not None:
+    if prior is not None and fetched.prior is not None:
         moved[_snapshot(prior)] = fetched.prior
 
     def here(path: str) -> str:
@@ -36,8 +40,8 @@ def located(card: ModelCard, report: Report, *, pickles: bool) -> ModelCard:
         return moved.get(folder, folder) + path.removeprefix(folder)
 
     sources = tuple(source.model_copy(update={"path": here(source.path)}) for source in card.sources)
-    there = None if prior is None else here(prior)
-    return card.model_copy(update={"path": here(card.path), "prior_path": there, "sources": sources})
+    of_here = None if prior is None else here(prior)
+    return card.model_copy(update={"path": here(card.path), "prior_path": of_here, "sources": sources})
 
 
 def _snapshot(path: str) -> str:

@@ -48,19 +48,21 @@ def fetch(
     *,
     pickles: bool = True,
     with_prior: bool = True,
+    cache: Path | None = None,
     free_bytes: Callable[[Path], int] = free_bytes,
 ) -> FetchedModel:
     """Bring a model of the hub into the local cache, and the prior that its README names.
 
     What is there already is neither asked for nor hashed again. Where the hub cannot be asked, a whole
-    earlier snapshot is used. ``report`` is called from several threads, one at a time.
+    earlier snapshot is used. ``report`` is called from several threads, one at a time. ``cache`` is the
+    cache's folder where it is not that of huggingface_hub's settings.
 
     Raises:
         NotLoadable: the reason says in words what is wrong with the repository, the network or the disk.
     """
-    model = _look_up(reference).chosen(pickles=pickles)
+    model = _look_up(reference, cache).chosen(pickles=pickles)
     wanted = model.prior() if with_prior else None
-    prior = _look_up(wanted).chosen(pickles=pickles) if wanted else None
+    prior = _look_up(wanted, cache).chosen(pickles=pickles) if wanted else None
     snapshots = [model, prior] if prior else [model]
     _check_space(snapshots, free_bytes)
     meter = Meter(report, sum(file.size for snapshot in snapshots for file in snapshot.files))
@@ -75,7 +77,7 @@ def fetch(
     )
 
 
-def _look_up(reference: HubReference) -> Snapshot:
+def _look_up(reference: HubReference, folder: Path | None) -> Snapshot:
     """Ask the hub which commit a revision is and which files it has, or else the cache.
 
     Raises:
@@ -84,7 +86,8 @@ def _look_up(reference: HubReference) -> Snapshot:
     import httpx2
     from huggingface_hub import HfApi, constants
 
-    cache = RepositoryCache(reference.repository, Path(constants.HF_HUB_CACHE).expanduser().absolute())
+    root = folder or Path(constants.HF_HUB_CACHE).expanduser().absolute()
+    cache = RepositoryCache(reference.repository, root)
     known = cache.read_record().listings
     if is_commit(reference.revision) and reference.revision in known:
         return Snapshot(reference, cache, reference.revision, known[reference.revision], None)
