@@ -12,19 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDPMScheduler, Kandinsky3UNet
 from PIL import Image, ImageChops
 from pydantic import JsonValue
 
 from engines.calls import EngineOptions
 from engines.card import CheckpointFormat, Family, ModelCard, Part
+from engines.conversion import kandinsky3
 from engines.devices import Placement
 from engines.discovery import complete, discover
 from engines.errors import GenerationStopped
 from engines.kandinsky3_inpainting import Kandinsky3InpaintPipeline, drawn_size
+from engines.kandinsky3_scheduler import Kandinsky3Scheduler
 from engines.loading import LoadedModel
 from engines.schema import Capability, SizeRounding
 from tests.engines.bench import Bench
+from tests.tiny import kandinsky3 as tiny
 from tests.tiny import parts
 
 SIZE = (128, 64)
@@ -32,28 +34,8 @@ CALL: dict[str, Any] = {"prompt": "a red fox", "num_inference_steps": 2, "output
 
 
 def made_to_inpaint() -> Any:
-    unet = parts.seeded(
-        Kandinsky3UNet,
-        in_channels=9,
-        time_embedding_dim=32,
-        groups=2,
-        attention_head_dim=8,
-        layers_per_block=3,
-        block_out_channels=(32, 64),
-        cross_attention_dim=32,
-        encoder_hid_dim=32,
-    )
-    # The sampler of the release, in the terms of diffusers.
-    scheduler = parts.made(
-        DDPMScheduler,
-        beta_schedule="squaredcos_cap_v2",
-        clip_sample=False,
-        thresholding=True,
-        dynamic_thresholding_ratio=0.95,
-        sample_max_value=1e9,
-        timestep_spacing="trailing",
-    )
-    components = parts.t5_text() | {"unet": parts.noisy(unet), "scheduler": scheduler, "movq": parts.movq()}
+    scheduler = parts.made(Kandinsky3Scheduler, **kandinsky3.scheduler("inpainting"))
+    components = parts.t5_text() | {"unet": tiny.unet(9), "scheduler": scheduler, "movq": parts.movq()}
     pipeline = parts.made(Kandinsky3InpaintPipeline, **components)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

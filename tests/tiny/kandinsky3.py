@@ -9,11 +9,11 @@ from diffusers import DDPMScheduler, Kandinsky3Pipeline, Kandinsky3UNet
 from tests.tiny import parts
 
 
-def text_to_image() -> Any:
-    """Text to image."""
-    unet = parts.seeded(
+def unet(in_channels: int = 4) -> Any:
+    """The UNet; nine channels make one for inpainting."""
+    made = parts.seeded(
         Kandinsky3UNet,
-        in_channels=4,
+        in_channels=in_channels,
         time_embedding_dim=32,
         groups=2,
         attention_head_dim=8,
@@ -22,6 +22,11 @@ def text_to_image() -> Any:
         cross_attention_dim=32,
         encoder_hid_dim=32,
     )
+    return parts.noisy(made)
+
+
+def text_to_image() -> Any:
+    """Text to image."""
     scheduler = parts.made(
         DDPMScheduler,
         beta_schedule="squaredcos_cap_v2",
@@ -32,5 +37,5 @@ def text_to_image() -> Any:
         steps_offset=1,
     )
     return parts.made(
-        Kandinsky3Pipeline, **parts.t5_text(), unet=parts.noisy(unet), scheduler=scheduler, movq=parts.movq()
+        Kandinsky3Pipeline, **parts.t5_text(), unet=unet(), scheduler=scheduler, movq=parts.movq()
     )
