@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from engines import own_classes, quantization
 from engines.assembly import assemble, lies_elsewhere
 from engines.calls import EngineOptions, LoadPhase, LoadProgress
 from engines.card import ModelCard
+from engines.collecting import uncollected
 from engines.devices import Placement
 from engines.errors import NotLoadable
 from engines.formats.diffusers_folder import StoredComponent
@@ -38,7 +38,7 @@ def load_components(
     """
     loaded: dict[str, Any] = {}
     read = 0
-    with prefetching(_weight_files(card, model)), _uncollected():
+    with prefetching(_weight_files(card, model)), uncollected():
         for component in card.components:
             name = component.name
             report(_progress(card, name, read))
@@ -53,22 +53,6 @@ def _weight_files(card: ModelCard, model: OpenedModel) -> list[Path]:
     """In the order in which they are needed; a packed one once."""
     stored = [model.components[component.name].weights for component in card.components]
     return list(dict.fromkeys(file for weights in stored if weights is not None for file in weights.files))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Spare Python's collector the search for garbage among modules that are being built.
-
-    There is none, and a search through all that torch, diffusers and transformers have made takes 0.3 s: of
-    a load of mapped weights that was a third.
-    """
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _progress(card: ModelCard, component: str | None, read: int) -> LoadProgress:

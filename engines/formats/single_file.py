@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from operator import methodcaller
 from typing import Final
 
 from engines.card import Family, Part
@@ -203,9 +204,10 @@ def recognise(weights: Weights) -> SingleFile | None:
     for only, found in ((_PROJECTION_KEYS, _PROJECTION), (_STATS_KEYS, _STATS)):
         if only == set(tensors):
             return found
-    names = (*tensors, *weights.beside)
+    # One text of all names: a piece of a name has no line's end in it.
+    names = "\n".join((*tensors, *weights.beside))
     for pieces, what in _ADDITIONS:
-        if any(piece in name for name in names for piece in pieces):
+        if any(piece in names for piece in pieces):
             return _addition(what)
     return None
 
@@ -219,10 +221,11 @@ def prefix_of(names: Mapping[str, object]) -> str:
 
     A whole Stable Diffusion or Flux keeps its own: its other parts lie beside the denoiser.
     """
-    if any(name.startswith(_OTHER_PARTS) for name in names):
+    if any(map(methodcaller("startswith", _OTHER_PARTS), names)):
         return ""
     most = len(names) / 2
-    return next((each for each in _PREFIXES if sum(name.startswith(each) for name in names) > most), "")
+    counted = ((each, sum(map(methodcaller("startswith", each), names))) for each in _PREFIXES)
+    return next((each for each, count in counted if count > most), "")
 
 
 def bare(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -240,7 +243,7 @@ def input_channels(weights: Weights) -> int | None:
 
 def _has(tensors: Mapping[str, Tensor], key: str) -> bool:
     if key.endswith("."):
-        return any(name.startswith(key) for name in tensors)
+        return any(map(methodcaller("startswith", key), tensors))
     return key in tensors or _PREFIXES[0] + key in tensors
 
 

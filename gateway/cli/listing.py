@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from engines.card import ModelCard
+from engines.collecting import uncollected
 from engines.conversion.cache import Cache, cache_root
 from engines.conversion.keys import CONVERTED, converted_folder
 from engines.detection import demo_card, find_models
@@ -23,7 +24,8 @@ DEFAULT_FOLDER: Final = "/data/models"
 def run(control: Control, environment: Mapping[str, str]) -> None:
     """Print the table; a service that does not run only leaves its column empty."""
     folder = environment.get(FOLDER_VARIABLE) or DEFAULT_FOLDER
-    cards = find_models(folder)
+    with uncollected():
+        cards = find_models(folder)
     deployed = _deployed(control)
     names = _names(deployed)
     cache = Cache(cache_root(environment))
