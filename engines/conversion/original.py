@@ -27,11 +27,11 @@ def convert_original(card: ModelCard, folder: Path, tally: Tally) -> None:
         NotLoadable: a file is not what it seems.
     """
     sources = Sources(card)
-    makers = components_of(card)
+    makers, schedulers = components_of(card), schedulers_of(card)
     for part in originals.layout_of_card(card).components:
         target = folder / part.name
-        if part.name in schedulers_of(card):
-            write_json(target / _SCHEDULER_FILE, _config(part, schedulers_of(card)[part.name]))
+        if part.name in schedulers:
+            write_json(target / _SCHEDULER_FILE, _config(part, schedulers[part.name]))
         elif part.made_from and not (target / "config.json").is_file():
             tally.component = part.name
             made = makers[part.name](sources)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from engines import own_classes
 from engines.card import Component
@@ -47,6 +47,27 @@ _WEIGHT_FILE: Final = re.compile(
 )
 VOCABULARIES: Final = ("tokenizer.json", "vocab.txt", "spiece.model", "vocab.json+merges.txt")
 """What a tokenizer's folder may hold, in words."""
+
+
+class WeightName(NamedTuple):
+    """What the name of a weight file says; the least is to be taken.
+
+    Safetensors before pickles, the plain names before those of a ``variant`` ("fp16"), one file before
+    shards, for which the name of their index stands.
+    """
+
+    pickled: bool
+    variant: str
+    sharded: bool
+
+
+def weight_name(name: str) -> WeightName | None:
+    """Read the name of a file; ``None`` where diffusers and transformers look for no such weights."""
+    match = _WEIGHT_FILE.fullmatch(name)
+    if match is None:
+        return None
+    variant = match["variant"] or match["sharded_variant"] or ""
+    return WeightName(match["kind"] == ".bin", variant, match["index"] is not None)
 
 
 @dataclass(frozen=True)
@@ -337,16 +358,12 @@ def has_vocabulary(folder: Path) -> bool:
 
 
 def weights_in(folder: Path) -> StoredWeights | None:
-    """Safetensors before pickles, the plain names before those of a variant, one file before shards."""
-    found = []
-    for file in folder.iterdir():
-        match = _WEIGHT_FILE.fullmatch(file.name)
-        if match:
-            variant = match["variant"] or match["sharded_variant"]
-            found.append((match["kind"] == ".bin", variant or "", match["index"] is not None, file))
+    """The weights that a component's folder has, of several sets the one that `WeightName` puts first."""
+    named = ((weight_name(file.name), file) for file in folder.iterdir())
+    found = [(name, file) for name, file in named if name is not None]
     if not found:
         return None
-    pickled, variant, sharded, file = min(found)
+    (pickled, variant, sharded), file = min(found)
     return StoredWeights(_shards(file) if sharded else (file,), variant or None, pickled)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from engines.card import CheckpointFormat, Component, Family, ModelCard, Part, Source
 from engines.errors import NotLoadable
 from engines.formats import companions, content, single_file, weights
-from engines.formats.diffusers_folder import weights_in
+from engines.formats.diffusers_folder import has_weights, weights_in
 from engines.formats.layouts import Assembled, Layout, layout_of
 from engines.formats.single_file import Kind, SingleFile
 from engines.formats.tensor import shape_of
@@ -129,10 +129,8 @@ def _measure(place: Path) -> _Measured:
 
 def _component(part: Assembled, measured: Mapping[str, _Measured]) -> Component:
     role = part.source or next(iter(part.made_from), None)
-    has_weights = role is not None and not any(
-        word in part.class_name for word in ("Tokenizer", "Processor", "Scheduler")
-    )
-    known = measured[role] if has_weights and role is not None else _Measured(0, None, False)
+    weighs = role is not None and has_weights(part.class_name)
+    known = measured[role] if weighs and role is not None else _Measured(0, None, False)
     return Component(
         name=part.name,
         library=part.library,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from engines.errors import NotLoadable
 from engines.formats import preset, weights
-from engines.formats.diffusers_folder import INDEX
+from engines.formats.diffusers_folder import INDEX, weight_name
 from engines.hub.cache import HubFile
 
 README: Final = "README.md"
@@ -18,11 +18,6 @@ Listing = Mapping[str, HubFile]
 Read = Callable[[str], dict[str, Any]]
 """Fetches a JSON file of the repository and gives its object."""
 
-# As `engines.formats.diffusers_folder` prefers them, so that what it looks for is what is there.
-_WEIGHT_FILE: Final = re.compile(
-    r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(?P<variant>\w+))?(?P<kind>\.safetensors|\.bin)"
-    r"(?P<index>\.index(?:\.(?P<sharded_variant>\w+))?\.json)?"
-)
 _SETTINGS: Final = (".json", ".txt", ".model", ".tiktoken", ".jinja")
 _WEIGHT_INDEX: Final = re.compile(r".*\.index(\.\w+)?\.json")
 _OF_OTHER_FRAMEWORKS: Final = re.compile(r"(?:onnx|openvino|flax|tf)(?:_.*)?", re.IGNORECASE)
@@ -68,15 +63,11 @@ def _of_folder(repository: str, files: Listing, read: Read) -> list[str]:
 
 def _weights(repository: str, files: Listing, inside: Iterable[str], read: Read) -> list[str]:
     """The one set of weights of a component, with its index where it is sharded; none for a scheduler."""
-    found = []
-    for path in inside:
-        match = _WEIGHT_FILE.fullmatch(PurePosixPath(path).name)
-        if match:
-            variant = match["variant"] or match["sharded_variant"] or ""
-            found.append((match["kind"] == ".bin", variant, match["index"] is not None, path))
+    named = ((weight_name(PurePosixPath(path).name), path) for path in inside)
+    found = [(name, path) for name, path in named if name is not None]
     if not found:
         return []
-    *_, sharded, path = min(found)
+    (_, _, sharded), path = min(found)
     return [path, *_shards(repository, files, path, read)] if sharded else [path]
 
 
