@@ -118,14 +118,6 @@ def without_model(deployed: Deployed, name: str) -> Deployed:
     return _with_entries(deployed, [entry for entry in deployed.entries if entry.name != name])
 
 
-def merged(deployed: Deployed, remembered: Iterable[ModelEntry]) -> Deployed:
-    """Add remembered models whose names are not taken."""
-    for entry in remembered:
-        if deployed.find(entry.name) is None:
-            deployed = with_model(deployed, entry)
-    return deployed
-
-
 def with_policy(deployed: Deployed) -> Deployed:
     """Hand the settings that concern engines to every model's engine."""
     allowed = deployed.settings.allow_pickles
