@@ -14,6 +14,7 @@ into .venv, starts the service if it does not run, and returns when it answers.
   --prior PATH          the prior of a Kandinsky 2 decoder
   --component NAME=PATH a part of the model that lies elsewhere (repeatable)
   --alias NAME          another name for it (repeatable); '*' answers to every name
+  --resource NAME       run its engine on a machine that joined with this name
   --device, --dtype, --threads, --idle-seconds, --max-replicas, --num-gpus,
   --batch-size, --size-fit, --offload, --quantize, --fallback VALUE, --moderation
                         how its engine runs
@@ -26,6 +27,12 @@ into .venv, starts the service if it does not run, and returns when it answers.
   --start               start the service with the models that it served last
   --stop                stop the service; the next start brings its models back
   --help                this text
+
+Several machines (docs/cluster.md):
+  --cluster-host IP     let other machines join at this address of this one
+  --join HOST:PORT      make this machine a node of another one's cluster, with
+                        --token-file FILE, --resource NAME, --num-gpus N, --node-ip IP
+  --leave               take it out of that cluster again
 
 Environment:
   HOST, PORT            where the service listens (127.0.0.1, 8000)
@@ -51,6 +58,7 @@ root="$(cd -P "$(dirname "$source")" && pwd)"
 
 command=deploy
 name=""
+address=""
 install=no
 arguments=()
 
@@ -66,7 +74,15 @@ while [ $# -gt 0 ]; do
             usage
             exit 0
             ;;
-        --list | --status | --stop | --start) choose "${1#--}" ;;
+        --list | --status | --stop | --start | --leave) choose "${1#--}" ;;
+        --join | --join=*)
+            choose join
+            if [ "$1" = --join ]; then
+                [ $# -ge 2 ] || fail "--join needs the HOST:PORT of a cluster"
+                shift
+            fi
+            address="${1#--join=}"
+            ;;
         --undeploy | --undeploy=*)
             choose undeploy
             if [ "$1" = --undeploy ]; then
@@ -139,7 +155,7 @@ END
 
 # Commands that look at a running service, or end it, install nothing and update nothing.
 needs_installation() {
-    case "$command" in status | stop | undeploy) return 1 ;; *) return 0 ;; esac
+    case "$command" in status | stop | undeploy | leave) return 1 ;; *) return 0 ;; esac
 }
 
 if [ -n "${PYTHON:-}" ]; then
@@ -155,6 +171,9 @@ elif [ -f "$stamp" ]; then
 elif [ "$command" = stop ]; then
     echo "Nothing was running."
     exit 0
+elif [ "$command" = leave ]; then
+    echo "This machine was in no cluster."
+    exit 0
 else
     say "error: nothing is installed yet, so no service runs here"
     exit 3
@@ -162,6 +181,7 @@ fi
 
 set -- "$command"
 [ "$command" = undeploy ] && set -- "$@" -- "$name"
+[ "$command" = join ] && set -- "$@" "$address"
 # -P: nothing that lies in the working folder shadows a package. The expansion of the array is written
 # so that bash before 4.4 takes an empty one.
 exec "$python" -P -m gateway "$@" ${arguments[@]+"${arguments[@]}"}

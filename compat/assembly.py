@@ -126,6 +126,7 @@ def assemble(
         previews=output.previews,
         frames=output.frames,
         frame_milliseconds=output.frame_milliseconds,
+        deadline_seconds=request.timeout,
     )
     return Mapped(
         call=call,

@@ -8,7 +8,10 @@ false``. Choices that could have gone another way:
   version will never open that checkpoint.
 * ``LoadFailed`` is 503 with ``Retry-After`` (the back-off's rest), but not repeated by the SDK: who
   waits should read the reason at once.
-* ``GenerationStopped`` is 503 without repetition: somebody ended the run on purpose.
+* ``GenerationStopped`` is 499, as gRPC's "cancelled" is on its way over HTTP: somebody ended the run on
+  purpose, and no client repeats a 4xx that it does not know, while some repeat a 503 whatever it says.
+* ``DeadlineExceeded`` is 504 without repetition: the time was the caller's own wish.
+* ``CallerBusy`` is 429, with ``Retry-After``: it speaks of what the caller itself has under way.
 * ``EngineBusy`` is 503 ``server_is_overloaded``, not 429, which speaks of the caller's own rate.
 * A 5xx never has the type ``invalid_request_error``: LiteLLM takes that word, anywhere in the
   text, for a fault of the caller.
@@ -35,6 +38,9 @@ from compat.remote_errors import (
     Said,
 )
 from engines.errors import (
+    BrokenPicture,
+    DeadlineExceeded,
+    DeviceFailed,
     EngineBusy,
     EngineError,
     EngineFault,
@@ -178,6 +184,73 @@ class BatchEnded(InvalidRequest):
         return f"Cannot cancel the batch {self.batch_id!r}: its status is {self.status!r}."
 
 
+class JobNotFound(InvalidRequest):
+    """There is no job of this id: it never was, or it was kept long enough."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+    @property
+    def parameter(self) -> str:
+        return "job_id"
+
+    def __str__(self) -> str:
+        return f"No job found with id {self.job_id!r}."
+
+
+class JobEnded(InvalidRequest):
+    """A job cannot be cancelled any more."""
+
+    def __init__(self, job_id: str, status: str) -> None:
+        super().__init__(job_id, status)
+        self.job_id = job_id
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"Cannot cancel the job {self.job_id!r}: its status is {self.status!r}."
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """The idempotency key has come with another request before."""
+
+    def __str__(self) -> str:
+        return (
+            "This Idempotency-Key was used for another request. Send the very same request to have it "
+            "repeated, or another key for a new one."
+        )
+
+
+class RequestNotFound(InvalidRequest):
+    """The caller has no request of this id under way."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(request_id)
+        self.request_id = request_id
+
+    @property
+    def parameter(self) -> str:
+        return "request_id"
+
+    def __str__(self) -> str:
+        return f"No request of yours with the id {self.request_id!r} is under way."
+
+
+class CallerBusy(Unavailable):
+    """The caller has as many requests under way as it may have at once."""
+
+    def __init__(self, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(limit, retry_after_seconds)
+        self.limit = limit
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        return (
+            f"Rate limit reached: {self.limit} of your requests are under way, as many as may be at once. "
+            f"Try again in {max(1, round(self.retry_after_seconds))} s."
+        )
+
+
 class PictureGone(InvalidRequest):
     """No picture is kept under this address: it never was, or it has expired."""
 
@@ -319,6 +392,10 @@ TABLE: Final[Mapping[type[BaseException], ErrorRow]] = MappingProxyType(
         InvalidKey: ErrorRow(401, _CALLER, "invalid_api_key"),
         FileNotStored: ErrorRow(404, _CALLER, None),
         BatchNotFound: ErrorRow(404, _CALLER, None),
+        JobNotFound: ErrorRow(404, _CALLER, None),
+        JobEnded: ErrorRow(409, _CALLER, None, retry=False),
+        IdempotencyKeyReused: ErrorRow(422, _CALLER, "idempotency_key_reused"),
+        RequestNotFound: ErrorRow(404, _CALLER, "request_not_found"),
         BatchEnded: ErrorRow(409, _CALLER, None, retry=False),
         PictureGone: ErrorRow(404, _CALLER, None),
         RangeNotSatisfiable: ErrorRow(416, _CALLER, None),
@@ -332,6 +409,8 @@ TABLE: Final[Mapping[type[BaseException], ErrorRow]] = MappingProxyType(
         LoadFailed: ErrorRow(503, _LATER, "model_load_failed", retry=False),
         ModerationBlocked: ErrorRow(400, _WISH, "moderation_blocked"),
         GenerationFailed: ErrorRow(500, _SERVER, "image_generation_failed"),
+        BrokenPicture: ErrorRow(500, _SERVER, "broken_picture", retry=False),
+        DeviceFailed: ErrorRow(500, _SERVER, "image_generation_failed"),
         OutOfMemory: ErrorRow(507, _SERVER, "out_of_memory", retry=False),
         RemoteFailure: ErrorRow(502, _SERVER, None),
         RemoteBadAnswer: ErrorRow(502, _SERVER, "remote_bad_answer"),
@@ -345,7 +424,9 @@ TABLE: Final[Mapping[type[BaseException], ErrorRow]] = MappingProxyType(
         EngineLeaving: ErrorRow(503, _LATER, "engine_unavailable"),
         EngineLost: ErrorRow(503, _LATER, "engine_unavailable"),
         RemoteUnreachable: ErrorRow(503, _LATER, "remote_unreachable"),
-        GenerationStopped: ErrorRow(503, _LATER, "generation_stopped", retry=False),
+        CallerBusy: ErrorRow(429, "rate_limit_error", "rate_limit_exceeded"),
+        GenerationStopped: ErrorRow(499, _CALLER, "generation_stopped", retry=False),
+        DeadlineExceeded: ErrorRow(504, _SERVER, "deadline_exceeded", retry=False),
         BaseException: ErrorRow(500, _SERVER, None),
     }
 )

@@ -246,4 +246,10 @@ TABLE: Final[tuple[Row, ...]] = (
         7,
         Case(HONOURED, "makes the pictures repeatable"),
     ),
+    _everywhere(
+        "timeout",
+        "seconds above 0",
+        30,
+        Case(HONOURED, "not finished by then, the call is ended with a 504"),
+    ),
 )

@@ -5,6 +5,7 @@ The wording, codes and ``param`` are those measured on OpenAI's images API.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -130,6 +131,23 @@ def integer(minimum: int, maximum: int | None = None) -> Reader[int]:
         return value
 
     return Reader(read, _schema("integer", minimum=minimum, maximum=maximum))
+
+
+def seconds() -> Reader[float]:
+    """Read a number of seconds above zero."""
+
+    def read(name: str, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise WrongType(name, "a number", type_word(value))
+        if not value > 0 or not math.isfinite(value):
+            raise InvalidParameter(
+                name,
+                f"decimal below minimum value. Expected a value > 0, but got {value} instead.",
+                "decimal_below_min_value",
+            )
+        return float(value)
+
+    return Reader(read, _schema("number", exclusiveMinimum=0))
 
 
 def choice(*choices: Word) -> Reader[Word]:

@@ -16,6 +16,7 @@ import pybase64
 from pydantic import JsonValue
 
 from compat.fields import WrongType
+from compat.parameters import TIMEOUT
 from compat.sources import Upload
 from engines.schema import ParameterSpec, ValueKind, ValueType
 
@@ -32,6 +33,7 @@ INTEGERS: Final = frozenset(
     }
 )
 FLAGS: Final = frozenset({"stream"})
+NUMBERS: Final = frozenset({TIMEOUT})
 
 _DIGITS: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _BRACKETS: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])+)")
@@ -59,7 +61,7 @@ def field_value(name: str, value: object, *, field: str) -> object:
     """The value of one of OpenAI's fields, which came under some name.
 
     Raises:
-        WrongType: text that is no integer where an integer is wanted.
+        WrongType: text that is no number where one is wanted.
     """
     if not isinstance(value, str):
         return value
@@ -68,6 +70,11 @@ def field_value(name: str, value: object, *, field: str) -> object:
             got = "a string value that could not be converted into an integer"
             raise WrongType(name, "an integer", got)
         return int(value)
+    if field in NUMBERS:
+        found = _json(value)
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            raise WrongType(name, "a number", "a string value that could not be converted into a number")
+        return found
     return _flag(value) if field in FLAGS else value
 
 

@@ -18,5 +18,7 @@ IMAGE: Final = "image"
 MASK: Final = "mask_image"
 STRENGTH: Final = "strength"
 
+TIMEOUT: Final = "timeout"
+"""Ours, unless a pipeline has a parameter of this name."""
 SEED: Final = "seed"
 """No pipeline's parameter: pipelines take a generator, an `EngineCall` the seed."""

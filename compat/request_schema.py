@@ -12,7 +12,7 @@ from compat.methods import most_pictures
 from compat.picture_fields import LONGEST_URL
 from compat.policy import Policy, UnknownFields
 from compat.sizes import SIZE
-from compat.strict import known_fields
+from compat.strict import known_fields, of_the_model
 from compat.synonyms import FIELD_SYNONYMS, SYNONYMS
 from compat.vocabulary import MOST_PICTURES, READERS
 from engines.calls import LARGEST_SEED
@@ -50,6 +50,8 @@ def request_schema(
     """
     policy = policy or Policy()
     known = known_fields(operation, policy=policy, name=None)
+    for method in methods or ():
+        known -= of_the_model(method)
     properties = {name: _field(name, operation, form=form) for name in READERS if name in known}
     most = max(map(most_pictures, methods)) if methods else MOST_PICTURES
     properties |= _pictures(operation, most, form=form)

@@ -20,7 +20,7 @@ from compat.parameters import IMAGE, MASK, PROMPT
 from compat.picture_fields import read_picture, read_pictures, refuse_other_encoding
 from compat.policy import Policy
 from compat.sources import ImageSource
-from compat.strict import check_model, check_values, known_fields, reader_for, refuse_foreign
+from compat.strict import check_model, check_values, known_fields, of_the_model, reader_for, refuse_foreign
 from compat.synonyms import OwnParameters, own_parameters
 from compat.vocabulary import READERS
 from engines.errors import InvalidParameter, MissingParameter
@@ -32,7 +32,7 @@ class ImageRequest:
     """What the routes share; ``None`` stands for a field that was left out or was null.
 
     ``extra`` holds the model's own parameters and the seed under their real names; ``unknown`` tells
-    of keys that nobody knows, where the policy is to report them.
+    of keys that nobody knows, where the policy is to report them. ``timeout`` is in seconds.
     """
 
     model: str | None = None
@@ -54,6 +54,7 @@ class ImageRequest:
     frame_duration_ms: int | None = None
     svg: dict[str, Any] | None = None
     input_fidelity: str | None = None
+    timeout: float | None = None
     extra: dict[str, JsonValue] = field(default_factory=dict)
     unknown: tuple[Ignored, ...] = ()
 
@@ -170,6 +171,7 @@ class _Reading:
 
     def own_parameters(self, method: MethodSchema) -> OwnParameters:
         """The keys that are not OpenAI's. In strict use there are none."""
+        self._known -= of_the_model(method)
         foreign = {name: value for name, value in self.given.items() if name not in self._known}
         if self._policy.strict:
             refuse_foreign(foreign, self._known)

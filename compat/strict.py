@@ -15,10 +15,12 @@ from compat.errors import InvalidSize, NamedModelLimit
 from compat.fields import Reader, UnsupportedValue, WrongType, choice, text
 from compat.mapped import Operation
 from compat.names import has_fixed_sizes, has_more_quality, is_dall_e, is_gpt_image
+from compat.parameters import TIMEOUT
 from compat.policy import Policy
 from compat.sizes import parse_size
 from compat.vocabulary import EXTENSIONS, OPENAI_FIELDS, READERS
 from engines.errors import MissingParameter, UnknownParameter
+from engines.schema import MethodSchema
 
 NOT_OF_GPT_IMAGE: Final = frozenset({"response_format", "style"})
 
@@ -41,6 +43,12 @@ def known_fields(operation: Operation, *, policy: Policy, name: str | None) -> f
     if not policy.strict:
         return OPENAI_FIELDS[operation] | EXTENSIONS[operation]
     return OPENAI_FIELDS[operation] - (NOT_OF_GPT_IMAGE if is_gpt_image(name) else frozenset())
+
+
+def of_the_model(method: MethodSchema) -> frozenset[str]:
+    """Fields of ours that the model has a parameter for, which then is what is meant."""
+    spec = method.find(TIMEOUT)
+    return frozenset({TIMEOUT}) if spec is not None and spec.visible else frozenset()
 
 
 def check_model(given: Mapping[str, Any]) -> None:

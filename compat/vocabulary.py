@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from compat.fields import Reader, choice, flag, integer, json_object, text
+from compat.fields import Reader, choice, flag, integer, json_object, seconds, text
 from compat.mapped import Operation
+from compat.parameters import TIMEOUT
 
 LONGEST_PROMPT: Final = 32_000
 MOST_IMAGES: Final = 10
@@ -46,11 +47,12 @@ READERS: Final[Mapping[str, Reader[Any]]] = MappingProxyType(
         "svg": json_object,
         "input_fidelity": choice("high", "low"),
         "mask_feather": integer(0, WIDEST_FEATHER),
+        TIMEOUT: seconds(),
     }
 )
 """Every field that is no picture, in the order in which OpenAI reports faults."""
 
-_GENERATION: Final = frozenset(READERS) - {"input_fidelity", "mask_feather"}
+_GENERATION: Final = frozenset(READERS) - {"input_fidelity", "mask_feather", TIMEOUT}
 
 OPENAI_FIELDS: Final[Mapping[Operation, frozenset[str]]] = MappingProxyType(
     {
@@ -63,8 +65,8 @@ OPENAI_FIELDS: Final[Mapping[Operation, frozenset[str]]] = MappingProxyType(
 
 EXTENSIONS: Final[Mapping[Operation, frozenset[str]]] = MappingProxyType(
     {
-        Operation.GENERATION: frozenset(),
-        Operation.EDIT: frozenset({"style", "mask_feather"}),
+        Operation.GENERATION: frozenset({TIMEOUT}),
+        Operation.EDIT: frozenset({"style", "mask_feather", TIMEOUT}),
         Operation.VARIATION: frozenset(
             {
                 "quality",
@@ -77,6 +79,7 @@ EXTENSIONS: Final[Mapping[Operation, frozenset[str]]] = MappingProxyType(
                 "input_fidelity",
                 "frame_count",
                 "frame_duration_ms",
+                TIMEOUT,
             }
         ),
     }

@@ -42,6 +42,13 @@ class EngineOptions(Frozen):
     ``offload`` says which weights wait outside the GPU, ``quantize`` which components are loaded with fewer
     bits (name to kind); ``cache_folder`` is where converted models lie; without ``allow_pickles`` no
     pickle is opened.
+
+    ``num_gpus`` and ``resources`` (Ray's own, by name) are what a replica reserves of the cluster.
+    ``memory_gb`` is the device memory that the model is declared to need, in 2**30 bytes; it is believed
+    until the engine has measured more. ``keep_warm`` asks for a model that is never sent to sleep for
+    others or for being idle. ``warm_up`` draws one small picture at the end of the load, so that the first
+    caller does not pay for what happens once (``None``: on a GPU). A load that makes no progress for
+    ``load_timeout_seconds`` has failed.
     """
 
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -56,9 +63,20 @@ class EngineOptions(Frozen):
     cache_folder: str | None = None
     allow_pickles: bool = True
     num_gpus: float | None = None
+    resources: dict[str, float] = {}
+    memory_gb: float | None = None
+    keep_warm: bool = False
+    warm_up: bool | None = None
+    load_timeout_seconds: float = 600.0
     max_replicas: int = 1
     idle_seconds: float = 300.0
-    max_queued: int = 16
+    max_queued: int = 64
+
+    @property
+    def ongoing(self) -> int:
+        """How many requests are sent to the replicas at once: one drawn and one at hand for each, and one
+        more by which a load is seen that wants another replica."""
+        return 2 * self.max_replicas + (self.max_replicas > 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +105,7 @@ class EngineCall:
     has transparency on white. ``previews`` pictures of
     the way, evenly spread over the steps, are sent by ``Engine.stream`` in ``format``. With the format
     GIF an image becomes ``frames`` frames of its denoising, ``frame_milliseconds`` each, the last being
-    the finished picture.
+    the finished picture. A call that is not finished ``deadline_seconds`` after it has arrived is ended.
     """
 
     request_id: str
@@ -104,6 +122,7 @@ class EngineCall:
     previews: int = 0
     frames: int = FRAMES
     frame_milliseconds: int = FRAME_MILLISECONDS
+    deadline_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,12 +165,18 @@ class ComputeMetrics(Frozen):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineResult:
-    """The answer to an `EngineCall`: pictures, the values really used, what it cost."""
+    """The answer to an `EngineCall`: pictures, the values really used, what it cost.
+
+    ``memory_bytes`` is the most that this engine has needed of its device so far, the peak while drawing
+    included; ``None`` where it was not measured. ``notes`` are remarks about the pictures, in words.
+    """
 
     images: tuple[EncodedImage, ...]
     parameters: dict[str, JsonValue]
     metrics: ComputeMetrics
     prompt_tokens: int | None = None
+    memory_bytes: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,6 +208,8 @@ class LoadPhase(StrEnum):
     CONVERTING = "converting"
     """Original weights are made into the form that loads fast; once for each model."""
     LOADING = "loading"
+    WARMING_UP = "warming_up"
+    """The weights are there; one picture is drawn that nobody sees."""
     READY = "ready"
     FAILED = "failed"
 
@@ -201,3 +228,7 @@ class LoadProgress:
     """Why it failed, in words."""
     schema: PipelineSchema | None = field(default=None, repr=False)
     """The completed description, with READY."""
+    memory_bytes: int | None = None
+    """What the loaded model needs on its device, measured after the warm-up, with READY."""
+    note: str | None = None
+    """What did not go as meant and did not stop the load, in words, with READY."""

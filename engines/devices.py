@@ -37,6 +37,13 @@ def cpu_threads(options: EngineOptions) -> int:
     return options.threads or max(1, len(_cores()) - 1)
 
 
+def cuda_in_use() -> bool:
+    """Whether this process has a CUDA context; makes none."""
+    import torch
+
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch's own
+
+
 def _device(card: ModelCard, wanted: str) -> tuple[str, str]:
     import torch
 

@@ -15,14 +15,17 @@ Whose fault an error is, is decided by its class::
     │   ├── NotLoadable             the checkpoint cannot be opened by this version
     │   ├── LoadFailed              it should have opened, and did not
     │   ├── GenerationFailed
+    │   │   ├── BrokenPicture       what was computed are no numbers
+    │   │   └── DeviceFailed        the GPU computes nothing more for this process
     │   └── OutOfMemory
     ├── StorageFailed               pictures or files cannot be kept, or read back
+    ├── GenerationStopped           somebody asked for the run to end
+    ├── DeadlineExceeded            the time that the caller has given is over
     └── Unavailable                 for now: the same call can succeed later
         ├── ModelLoading
         ├── EngineBusy
         ├── EngineLeaving           the engine is going to sleep and takes no new work
-        ├── EngineLost              its process died under the call
-        └── GenerationStopped       somebody asked for the run to end
+        └── EngineLost              its process died under the call
 
 Every argument reaches ``Exception.__init__`` and the text is built in ``__str__``: Ray rebuilds an
 exception from ``args`` on the other side of a handle, and turns one that it cannot rebuild into an
@@ -32,6 +35,8 @@ anonymous failure.
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from engines.exhaustion import Shortage
 
 
 class EngineError(Exception):
@@ -202,11 +207,47 @@ class GenerationFailed(EngineFault):
         return f"The model {self.model!r} failed while generating: {self.reason}"
 
 
-class OutOfMemory(EngineFault):
-    """The device ran out of memory; smaller or fewer images may fit."""
+class BrokenPicture(GenerationFailed):
+    """What came out has values that are no numbers; ``where`` they were found, computed in ``dtype``."""
+
+    def __init__(self, model: str, where: str, dtype: str) -> None:
+        super().__init__(model, f"the {where} hold values that are no numbers (NaN or infinite)")
+        self.args = (model, where, dtype)
+        self.where = where
+        self.dtype = dtype
 
     def __str__(self) -> str:
-        return f"The model {self.model!r} ran out of memory: {self.reason}"
+        return f"The model {self.model!r} drew a broken picture: {self.reason}. {self._advice}"
+
+    @property
+    def _advice(self) -> str:
+        others = "another scheduler, a smaller guidance scale or another number of steps"
+        if self.dtype != "float16":
+            return f"What may help: {others}."
+        return f"What may help: --dtype bfloat16 or float32, as float16 overflows at 65504; {others}."
+
+
+class DeviceFailed(GenerationFailed):
+    """The GPU has failed in a way that only a new process cures; the engine is replaced by one."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}. The GPU computes nothing more for this process: a new one takes over."
+
+
+class OutOfMemory(EngineFault):
+    """The device ran out of memory; smaller or fewer images may fit.
+
+    ``shortage`` says what was asked for and what may fit, where that is known.
+    """
+
+    def __init__(self, model: str, reason: str, shortage: Shortage | None = None) -> None:
+        super().__init__(model, reason)
+        self.args = (model, reason, shortage)
+        self.shortage = shortage
+
+    def __str__(self) -> str:
+        words = self.reason if self.shortage is None else self.shortage
+        return f"The model {self.model!r} ran out of memory: {words}"
 
 
 class ModerationBlocked(InvalidRequest):
@@ -233,6 +274,42 @@ class StorageFailed(EngineError):
 
     def __str__(self) -> str:
         return f"The storage cannot be {self.doing}: {self.reason}."
+
+
+class GenerationStopped(EngineError):
+    """The run was ended at a step's boundary because somebody asked for it.
+
+    ``step`` is the last that was made, ``None`` where that is not known.
+    """
+
+    def __init__(self, model: str | None, step: int | None) -> None:
+        super().__init__(model, step)
+        self.model = model
+        self.step = step
+
+    def __str__(self) -> str:
+        who = "" if self.model is None else f" by {self.model!r}"
+        how_far = " on request" if self.step is None else f" after step {self.step}"
+        return f"The generation{who} was stopped{how_far}."
+
+
+class DeadlineExceeded(EngineError):
+    """The request was not finished within the time that it was given, in seconds.
+
+    ``doing`` says where it was, in words; ``step`` of ``total`` were made, where that is known.
+    """
+
+    def __init__(self, seconds: float, doing: str, step: int | None = None, total: int | None = None) -> None:
+        super().__init__(seconds, doing, step, total)
+        self.seconds = seconds
+        self.doing = doing
+        self.step = step
+        self.total = total
+
+    def __str__(self) -> str:
+        of_all = "" if self.total is None else f" of {self.total}"
+        made = "" if self.step is None else f", step {self.step}{of_all} was made"
+        return f"The request was not finished within {self.seconds:g} s: it was {self.doing}{made}."
 
 
 class Unavailable(EngineError):
@@ -294,15 +371,3 @@ class EngineLost(Unavailable):
 
     def __str__(self) -> str:
         return f"The engine of {self.model!r} was lost while it worked on the request."
-
-
-class GenerationStopped(Unavailable):
-    """The run was ended at a step's boundary because somebody asked for it."""
-
-    def __init__(self, model: str, step: int) -> None:
-        super().__init__(model, step)
-        self.model = model
-        self.step = step
-
-    def __str__(self) -> str:
-        return f"The generation by {self.model!r} was stopped after step {self.step}."

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import torch
 
-from engines.errors import EngineError, EngineFault, GenerationFailed, InvalidRequest, OutOfMemory
+from engines.devices import cuda_in_use
+from engines.errors import (
+    DeviceFailed,
+    EngineError,
+    EngineFault,
+    GenerationFailed,
+    InvalidRequest,
+    OutOfMemory,
+)
 from engines.wording import described, first_line
 
 _OUT_OF_MEMORY_TEXTS: Final = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
@@ -20,28 +29,53 @@ _CHECKS: Final = frozenset({"check_inputs", "retrieve_timesteps"})
 """Functions of diffusers that refuse arguments: the latter, ``sigmas`` that a scheduler does not take."""
 
 
+def device_answers() -> bool:
+    """Whether the GPU still computes for this process; true where none is in use.
+
+    An illegal address or a failed assertion in a kernel spoils the context for good: every call after it
+    fails, the next one first.
+    """
+    if not cuda_in_use():
+        return True
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return False
+    return True
+
+
 @contextmanager
-def translated(model: str) -> Iterator[None]:
+def translated(model: str, *, answers: Callable[[], bool] = device_answers) -> Iterator[None]:
     """Turn whatever a pipeline of ``model`` raises into an `EngineError`, the cause kept.
 
-    The tensors that the failed call held are let go at once, not when the error is forgotten.
+    The tensors that the failed call held are let go at once, not when the error is forgotten, and where
+    memory has run out, what torch keeps for later is given back. ``answers`` tells whether the device does.
 
     Raises:
         InvalidRequest: the pipeline's own checks refused; the text is the pipeline's.
         OutOfMemory: of the device or of the host.
+        DeviceFailed: the device no longer computes for this process.
         GenerationFailed: anything else, as the exception's type and first line, without paths.
     """
     try:
         yield
-    except EngineError:
+    except EngineError as error:
+        _forget(error)
         raise
     except Exception as error:  # a pipeline may raise anything; here it gets its class and its words
-        refused = _refused(error)
-        failure = InvalidRequest(first_line(error)) if refused else _fault(model, error)
-        traceback.clear_frames(error.__traceback__)
-        if isinstance(failure, OutOfMemory) and torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        failure = _failure(model, error, answers)
+        _forget(error)
+        if isinstance(failure, OutOfMemory):
+            _give_back()
         raise failure from error
+
+
+def _failure(model: str, error: Exception, answers: Callable[[], bool]) -> EngineError:
+    if _refused(error):
+        return InvalidRequest(first_line(error))
+    if _exhausted(error) and answers():
+        return OutOfMemory(model, "smaller or fewer images may fit")
+    return _fault(model, error, answers)
 
 
 def _refused(error: Exception) -> bool:
@@ -52,9 +86,26 @@ def _refused(error: Exception) -> bool:
     )
 
 
-def _fault(model: str, error: Exception) -> EngineFault:
-    text = str(error)
-    exhausted = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    if exhausted or (isinstance(error, RuntimeError) and any(each in text for each in _OUT_OF_MEMORY_TEXTS)):
-        return OutOfMemory(model, "smaller or fewer images may fit")
-    return GenerationFailed(model, described(error))
+def _exhausted(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in _OUT_OF_MEMORY_TEXTS)
+
+
+def _fault(model: str, error: Exception, answers: Callable[[], bool]) -> EngineFault:
+    failed = isinstance(error, torch.AcceleratorError) or not answers()
+    return (DeviceFailed if failed else GenerationFailed)(model, described(error))
+
+
+def _forget(error: BaseException) -> None:
+    """Let go what the frames of an error hold, and those of the errors that it came from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        traceback.clear_frames(seen.__traceback__)
+        seen = seen.__cause__ or seen.__context__
+
+
+def _give_back() -> None:
+    gc.collect()
+    if cuda_in_use():
+        torch.cuda.empty_cache()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import torch
 from PIL import Image
 from pydantic import JsonValue
 from transformers import PreTrainedTokenizerBase
@@ -16,14 +14,15 @@ from transformers import PreTrainedTokenizerBase
 from engines.blending import Repainting
 from engines.calls import EngineCall, EngineOptions
 from engines.card import Family
+from engines.drawing import Drawing
 from engines.encoding import opaque
-from engines.errors import GenerationFailed, InvalidParameter, ModerationBlocked
+from engines.errors import InvalidParameter
 from engines.failures import translated
-from engines.inputs import fitted, generators, holds_pictures, per_prompt, pipeline_arguments, seeds
-from engines.offloading import claim, gradient_free
+from engines.inputs import fitted, holds_pictures, per_prompt, pipeline_arguments, seeds
+from engines.offloading import claim
 from engines.previews import Show, Ways
 from engines.schema import UNSET, DefaultSource, MethodSchema, PipelineSchema
-from engines.stepping import OnStep, StepHook, watched
+from engines.stepping import OnStep
 
 if TYPE_CHECKING:
     from engines.loading import LoadedModel
@@ -37,7 +36,7 @@ class Generated:
     ``parameters`` holds the defaults too, the size really drawn (before `EngineCall.resize_to`),
     and ``seeds``; a picture among them is described by its size. ``steps`` are those really made,
     over all pictures; ``inference_seconds`` is the time inside the pipeline; ``prompt_tokens`` the
-    sum over the prompts, ``None`` where the model has no tokenizer.
+    sum over the prompts, ``None`` where the model has no tokenizer; ``notes`` are remarks in words.
     """
 
     images: tuple[tuple[Image.Image, int], ...]
@@ -46,6 +45,7 @@ class Generated:
     inference_seconds: float
     prompt_tokens: int | None
     frames: tuple[tuple[Image.Image, ...], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def generate(
@@ -68,6 +68,7 @@ def generate(
         GenerationStopped: ``stop`` was set; at a step's boundary.
         InvalidRequest: the values do not fit, in our eyes or in the pipeline's.
         OutOfMemory, GenerationFailed: the pipeline failed.
+        BrokenPicture: what it computed are no numbers.
     """
     method = schema.method(call.method)
     pipeline = model.pipelines.get(call.method)
@@ -93,7 +94,16 @@ def generate(
     with translated(model.card.name):
         claim(pipeline)
     ways = Ways(pipeline, call, values | arguments, finish=finish, show=on_preview)
-    run = _Run(model.card.name, pipeline, method, stop=stop, on_step=on_step, values=values, calls=len(calls))
+    run = Drawing(
+        model,
+        pipeline,
+        method,
+        stop=stop,
+        on_step=on_step,
+        values=values,
+        size=_size(values, schema),
+        calls=len(calls),
+    )
     images = [
         each
         for own, own_seeds in calls
@@ -108,87 +118,8 @@ def generate(
         steps=run.steps,
         inference_seconds=run.seconds,
         prompt_tokens=_prompt_tokens(pipeline, prompts),
+        notes=run.notes,
     )
-
-
-class _Run:
-    """The pipeline calls of one request, one after another."""
-
-    def __init__(
-        self,
-        model: str,
-        pipeline: Any,
-        method: MethodSchema,
-        *,
-        stop: threading.Event,
-        on_step: OnStep,
-        values: Mapping[str, Any],
-        calls: int,
-    ) -> None:
-        self.steps = 0
-        self.seconds = 0.0
-        self._model = model
-        self._pipeline = pipeline
-        self._method = method
-        self._stop = stop
-        self._on_step = on_step
-        self._values = values
-        self._calls_left = calls
-
-    def draw(
-        self, arguments: Mapping[str, Any], seeds: Sequence[int], *, hooks: Sequence[StepHook]
-    ) -> list[tuple[Image.Image, int]]:
-        """Call the pipeline once, for one image from each of ``seeds``."""
-        started = time.monotonic()
-        watch = watched(
-            self._pipeline,
-            model=self._model,
-            stop=self._stop,
-            on_step=self._report,
-            arguments=self._values,
-            already=self.steps,
-            hooks=hooks,
-        )
-        try:
-            with translated(self._model), watch as steps, gradient_free(self._pipeline):
-                output = self._pipeline(**arguments, **self._own_arguments(seeds))
-        except GenerationFailed as error:
-            if (weak := _weak(self._values)) is not None:
-                raise weak from error
-            raise
-        if any(getattr(output, "nsfw_content_detected", None) or ()):
-            raise ModerationBlocked(self._model)
-        self.steps += steps.steps
-        self.seconds += time.monotonic() - started
-        self._calls_left -= 1
-        return self._with_seeds(list(_pictures(output)), seeds)
-
-    def _report(self, step: int, total: int) -> None:
-        """Compose one call's progress with the calls made, and those to come at the same length."""
-        self._on_step(self.steps + step, self.steps + total * self._calls_left)
-
-    def _own_arguments(self, seeds: Sequence[int]) -> dict[str, Any]:
-        own: dict[str, Any] = {}
-        if self._method.find("generator") is not None:
-            sources = generators(seeds)
-            own["generator"] = sources if len(sources) > 1 else sources[0]
-        else:
-            # The pipeline draws from torch's global generator.
-            torch.manual_seed(seeds[0])
-        if self._method.find("num_images_per_prompt") is not None:
-            own["num_images_per_prompt"] = len(seeds)
-        if self._method.find("output_type") is not None:
-            own["output_type"] = "pil"
-        return own
-
-    def _with_seeds(self, pictures: list[Any], seeds: Sequence[int]) -> list[tuple[Image.Image, int]]:
-        if not all(isinstance(picture, Image.Image) for picture in pictures):
-            raise GenerationFailed(self._model, f"{self._method.pipeline_class} gave no pictures")
-        if len(seeds) == 1:
-            return [(picture, seeds[0]) for picture in pictures]
-        if len(pictures) != len(seeds):
-            raise GenerationFailed(self._model, f"{len(pictures)} pictures came for {len(seeds)} seeds")
-        return list(zip(pictures, seeds, strict=True))
 
 
 _KANDINSKY_2: Final = (Family.KANDINSKY_2_1, Family.KANDINSKY_2_2)
@@ -234,16 +165,12 @@ def count_tokens(pipeline: Any, prompt: str) -> int | None:
     return None
 
 
-def _weak(values: Mapping[str, Any]) -> InvalidParameter | None:
-    """The fault of a strength that is less than one step: pipelines fail on it in many ways.
-
-    Some round up and draw, so it is looked for only where one has failed.
-    """
-    strength, steps = values.get("strength"), values.get("num_inference_steps")
-    if not isinstance(strength, int | float) or not isinstance(steps, int) or strength * steps >= 1:
-        return None
-    reason = f"with {steps} steps, expected at least {1 / steps:.3g}, but got {strength:g} instead."
-    return InvalidParameter("strength", reason, "decimal_below_min_value")
+def _size(values: Mapping[str, Any], schema: PipelineSchema) -> tuple[int, int] | None:
+    """Width and height that will be drawn, where the request or the model tells."""
+    rule = schema.size
+    width = values.get("width") or (rule.default_width if rule else None)
+    height = values.get("height") or (rule.default_height if rule else None)
+    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
 def _defaults(method: MethodSchema) -> dict[str, JsonValue]:
@@ -264,23 +191,6 @@ def _parted(
         own_seeds = every_seed[place * count : (place + 1) * count]
         for first in range(0, count, together):
             yield arguments, own_seeds[first : first + together]
-
-
-def _pictures(output: Any) -> Iterator[Any]:
-    """What a pipeline gave: its field ``images`` or ``image``, else the first (a tuple's too)."""
-    for name in ("images", "image"):
-        found = getattr(output, name, None)
-        if found is not None:
-            return _flat(found)
-    return _flat(output[0])
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, list | tuple):
-        for each in value:
-            yield from _flat(each)
-    else:
-        yield value
 
 
 def _resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:

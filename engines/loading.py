@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +23,14 @@ from engines.devices import Placement, choose, cpu_threads
 from engines.errors import LoadFailed, NotLoadable
 from engines.footprint import advice
 from engines.locating import located
+from engines.metrics import resident
+from engines.occupancy import Occupancy
 from engines.opening import opened
 from engines.pickles import fault_of
 from engines.schema import Method
 from engines.tasks import main_class, task_classes
 from engines.tokenizers import check_tokenizers
+from engines.whereabouts import require_here
 from engines.wording import described
 
 _logger = logging.getLogger(__name__)
@@ -43,12 +46,16 @@ one process leave weights on the meta device."""
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory. ``pipelines`` share their components; ``__call__`` is always there."""
+    """A model in memory. ``pipelines`` share their components; ``__call__`` is always there.
+
+    ``occupancy`` measures what it takes of its device.
+    """
 
     card: ModelCard
     pipelines: dict[Method, Any]
     placement: Placement
     load_seconds: float
+    occupancy: Occupancy = field(default_factory=Occupancy)
 
     @property
     def device(self) -> str:
@@ -81,6 +88,7 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
         classes = task_classes(card)
         if placement.device == "cpu":
             torch.set_num_threads(cpu_threads(options))
+        occupancy = Occupancy(placement.device, bare=resident())
     _logger.info("%s: %s, because %s", card.name, placement.device, placement.device_reason)
     _logger.info("%s: %s, because %s", card.name, placement.dtype, placement.dtype_reason)
     cache = Cache(Path(options.cache_folder) if options.cache_folder else cache_root(os.environ))
@@ -100,7 +108,7 @@ def load(card: ModelCard, options: EngineOptions, report: Report) -> LoadedModel
     with _translated(card, "putting the pipeline together"):
         pipelines = _pipelines(card, classes, components, model.options)
         offloading.apply(pipelines, components, options.offload, device=placement.device)
-    return LoadedModel(card, pipelines, placement, time.monotonic() - started)
+    return LoadedModel(card, pipelines, placement, time.monotonic() - started, occupancy)
 
 
 def _require_loadable(card: ModelCard) -> None:
@@ -109,6 +117,7 @@ def _require_loadable(card: ModelCard) -> None:
     fault = fault_of(os.environ)
     if fault:
         raise LoadFailed(card.name, fault)
+    require_here(card)
 
 
 def _check_options(card: ModelCard, options: EngineOptions, placement: Placement) -> None:

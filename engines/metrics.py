@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -48,6 +49,15 @@ class Gpu:
             memory_total=None if memory is None else int(memory.total),
             energy=_asked(pynvml.nvmlDeviceGetTotalEnergyConsumption, self._handle),
         )
+
+    def own_memory(self) -> int | None:
+        """Bytes of the device that this process has, ``None`` where the driver does not know its number.
+
+        In a container processes have numbers of their own, and the driver knows the machine's.
+        """
+        running = _asked(pynvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or ()
+        own = next((each for each in running if each.pid == os.getpid()), None)
+        return None if own is None or own.usedGpuMemory is None else int(own.usedGpuMemory)
 
 
 def find_gpu(device: object) -> Gpu | None:
@@ -104,7 +114,8 @@ def _cpu_seconds() -> float:
     return times.user + times.system
 
 
-def _resident() -> int:
+def resident() -> int:
+    """Bytes of the host's memory that this process has. Source: psutil."""
     return int(_process().memory_info().rss)
 
 
@@ -144,12 +155,17 @@ class Meter:
         self._thread.join()
         self._sample()
 
+    @property
+    def resident_peak(self) -> int:
+        """The most bytes of the host's memory that the process had in the block, as far as was sampled."""
+        return self._resident_peak
+
     def _sample_until_ended(self) -> None:
         while not self._ended.wait(self._interval):
             self._sample()
 
     def _sample(self) -> None:
-        self._resident_peak = max(self._resident_peak, _resident())
+        self._resident_peak = max(self._resident_peak, resident())
         if self._gpu is not None:
             self._readings.append(self._gpu.read())
 
@@ -170,7 +186,7 @@ class Meter:
         allocated, reserved = _torch_memory(self._device)
         utilization = [each.utilization for each in self._readings if each.utilization is not None]
         last = self._readings[-1] if self._readings else None
-        resident = _resident()
+        resident_now = resident()
         return ComputeMetrics(
             query_duration_seconds=queue_seconds + load_seconds + elapsed,
             queue_seconds=queue_seconds,
@@ -179,8 +195,8 @@ class Meter:
             encode_seconds=encode_seconds,
             steps=steps,
             replica_cpu_percent=100 * (_cpu_seconds() - self._cpu_seconds) / elapsed if elapsed else 0.0,
-            replica_memory_mb=resident / _MEGABYTE,
-            replica_memory_peak_mb=max(resident, self._resident_peak) / _MEGABYTE,
+            replica_memory_mb=resident_now / _MEGABYTE,
+            replica_memory_peak_mb=max(resident_now, self._resident_peak) / _MEGABYTE,
             replica_gpu_memory_allocated_mb=_megabytes(allocated),
             replica_gpu_memory_reserved_mb=_megabytes(reserved),
             replica_gpu_memory_total_mb=_megabytes(last.memory_total if last else None),

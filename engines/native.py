@@ -2,11 +2,12 @@
 
 Nothing is renamed or guessed here: what a pipeline calls a parameter is what a request calls it.
 Some names are not the pipelines' own and are taken out: ``seed``, the number of images, the encoding of
-the answer, and the pictures of the way.
+the answer, the pictures of the way, and the time that it all may take.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -14,7 +15,7 @@ from pydantic import JsonValue
 
 from engines.calls import FRAME_MILLISECONDS, FRAMES, LARGEST_SEED, EngineCall, ImageFormat
 from engines.errors import InvalidParameter
-from engines.native_schema import ANSWER_PARAMETERS, IMAGE, MASK
+from engines.native_schema import ANSWER_PARAMETERS, IMAGE, MASK, TIMEOUT
 from engines.schema import Method, MethodSchema, PipelineSchema
 from engines.validation import check, check_size
 
@@ -47,6 +48,7 @@ def map_native(
     previews = _of_the_answer(given, chosen, "partial_images")
     frames = _of_the_answer(given, chosen, "frame_count")
     duration = _of_the_answer(given, chosen, "frame_duration_ms")
+    timeout = None if _has(chosen, TIMEOUT) else _seconds(TIMEOUT, given.pop(TIMEOUT, None))
     given = check(chosen, given)
     _check_size(given, schema)
     return EngineCall(
@@ -60,6 +62,7 @@ def map_native(
         previews=previews or 0,
         frames=frames or FRAMES,
         frame_milliseconds=duration or FRAME_MILLISECONDS,
+        deadline_seconds=timeout,
     )
 
 
@@ -124,6 +127,17 @@ def _check_size(given: Mapping[str, JsonValue], schema: PipelineSchema) -> None:
     height = rule.default_height if height is None else height
     if isinstance(width, int) and isinstance(height, int):
         check_size(rule, width, height)
+
+
+def _seconds(name: str, value: JsonValue) -> float | None:
+    """A time above zero; null counts as not given."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidParameter(name, "expected a number.", "invalid_type")
+    if not 0 < value < math.inf:
+        raise InvalidParameter(name, f"expected more than 0, but got {value}.", "decimal_below_min_value")
+    return float(value)
 
 
 def _integer(name: str, value: JsonValue, minimum: int, maximum: int | None = None) -> int | None:

@@ -21,6 +21,7 @@ from engines.schema import (
 
 IMAGE: Final = "image"
 MASK: Final = "mask_image"
+TIMEOUT: Final = "timeout"
 
 
 def _bounded(name: str, minimum: int, maximum: int, description: str) -> ParameterSpec:
@@ -48,6 +49,15 @@ _SPECS: Final = (
     _bounded("partial_images", 0, 16, "Pictures of the way, where the answer is a stream."),
     _bounded("frame_count", 2, 16, "Frames of a gif."),
     _bounded("frame_duration_ms", 1, 655_350, "Milliseconds for each frame of a gif."),
+    ParameterSpec(
+        name=TIMEOUT,
+        required=False,
+        nullable=True,
+        annotation="float",
+        type=ValueType(kind=ValueKind.NUMBER),
+        constraints=Constraints(exclusive_minimum=0),
+        description="Seconds after which a call that is not finished is ended.",
+    ),
 )
 ANSWER_PARAMETERS: Final[Mapping[str, ParameterSpec]] = MappingProxyType({spec.name: spec for spec in _SPECS})
 """What every native request may say of its answer, where the pipeline has no such parameter itself."""

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from engines.calls import EngineCall, ImageFormat
+from engines.errors import EngineError
 from engines.latents import LatentCodec, codec_for, pixel_size
 from engines.stepping import Step, StepHook
 
@@ -56,6 +57,8 @@ class Previewer:
             latents = estimate(step)
             size = pixel_size(latents, self._codec.factor) or self._size
             return None if size is None else self._codec.decode(latents, size, shrink=_shrink(size))
+        except EngineError:  # the run was ended
+            raise
         except Exception:  # a layout that is not known; the picture itself goes on
             _logger.warning("no preview of %s", type(step.scheduler).__name__, exc_info=True)
             return None

@@ -18,6 +18,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from engines.errors import GenerationStopped
+from engines.interrupting import interruptible
 
 OnStep = Callable[[int, int], None]
 """Takes the number of steps made, counted from 1, and the number expected in all."""
@@ -142,6 +143,7 @@ class _WatchedStep:
         self._watch = watch
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._watch.check()
         timestep = args[1] if len(args) > 1 else kwargs.get("timestep")
         self._watch.begin(self._scheduler, timestep, last=self._main)
         result = self._original(*args, **kwargs)
@@ -198,7 +200,8 @@ def watched(
     components are put back too, which a pipeline does only at the end of a call that succeeds.
 
     Raises:
-        GenerationStopped: at a step's boundary, or at once where ``stop`` is set already.
+        GenerationStopped: before the next component computes, at a step's boundary at the latest, or at
+            once where ``stop`` is set already.
     """
     watch = StepWatch(model=model, stop=stop, on_step=on_step, already=already, hooks=hooks)
     watch.check()
@@ -210,7 +213,8 @@ def watched(
         replaced.append((scheduler, vars(scheduler).get("step")))
         scheduler.step = _WatchedStep(scheduler, scheduler.step, watch, main=name == "scheduler")
     try:
-        yield watch
+        with interruptible(pipelines, watch.check):
+            yield watch
     except BaseException:
         for each in pipelines:
             each.maybe_free_model_hooks()

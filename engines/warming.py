@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,24 +13,31 @@ from typing import TYPE_CHECKING
 from engines.calls import EngineOptions, LoadPhase, LoadProgress
 from engines.card import ModelCard
 from engines.errors import EngineError, LoadFailed
-from engines.schema import PipelineSchema
+from engines.stalling import Stall
 
 if TYPE_CHECKING:
-    from engines.loading import LoadedModel
+    from engines.bringing import Brought
+
+Report = Callable[[LoadProgress], None]
+Bring = Callable[[Report], "Brought"]
+"""Brings the model to its device, in the pipeline's thread: the load, or the way back once it was parked."""
 
 
 class Warming:
-    """Loads a model once, in ``executor``, and tells how far it is.
+    """Brings a model to its device once, in ``executor``, and tells how far it is.
 
     The constructor starts nothing; the first `watch` or `result` does. A load that failed stays
-    failed: the engine leaves, and its successor tries again.
+    failed: the engine leaves, and its successor tries again. One that makes no progress for
+    `EngineOptions.load_timeout_seconds` has failed; its thread is left to itself.
     """
 
     def __init__(self, card: ModelCard, options: EngineOptions, executor: Executor) -> None:
         self._card = card
         self._options = options
         self._executor = executor
-        self._task: asyncio.Task[tuple[LoadedModel, PipelineSchema]] | None = None
+        self._hurry = threading.Event()
+        self._bring: Bring = self._load
+        self._task: asyncio.Task[Brought] | None = None
         self._latest = LoadProgress(phase=LoadPhase.STARTING)
         self._changed = asyncio.Event()
 
@@ -39,8 +46,12 @@ class Warming:
         """The last report."""
         return self._latest
 
-    async def result(self) -> tuple[LoadedModel, PipelineSchema]:
-        """The loaded model and its completed description, waiting for the load if need be.
+    def begin(self) -> None:
+        """Start to load for nobody in particular. Needs a running event loop."""
+        self._start()
+
+    async def result(self) -> Brought:
+        """The model on its device and its completed description, waiting for the load if need be.
 
         Raises:
             LoadFailed: with the reason in words.
@@ -59,13 +70,43 @@ class Warming:
             if self._latest is latest:
                 await changed.wait()
 
-    def _start(self) -> asyncio.Task[tuple[LoadedModel, PipelineSchema]]:
+    def hurry(self) -> None:
+        """Draw no picture to warm up with, or no more of it: somebody waits for a real one, or leaves."""
+        self._hurry.set()
+
+    async def park(self) -> bool:
+        """Set the weights of the loaded model aside, see `engines.parking`; the next `watch` or `result`
+        brings them back. False where it makes no sense, or is not possible now."""
+        task = self._task
+        if task is None or not task.done() or self._latest.phase is not LoadPhase.READY:
+            return False
+        from engines import bringing
+
+        brought = task.result()
+        parked = bringing.parkable(brought.model, self._options)
+        if parked is None:
+            return False
+        self._task = None
+        self._latest = LoadProgress(phase=LoadPhase.STARTING, bytes_total=self._card.size)
+        self._bring = lambda report: bringing.come_back(brought.model, brought.schema, parked, report)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, bringing.set_aside, parked)
+
+    def _load(self, report: Report) -> Brought:
+        report(LoadProgress(phase=LoadPhase.IMPORTING, bytes_total=self._card.size))
+        from engines import preloading
+
+        preloading.give_way()
+        from engines.bringing import load_and_warm_up
+
+        return load_and_warm_up(self._card, self._options, report, hurry=self._hurry)
+
+    def _start(self) -> asyncio.Task[Brought]:
         if self._task is None:
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(_retrieve)
         return self._task
 
-    async def _run(self) -> tuple[LoadedModel, PipelineSchema]:
+    async def _run(self) -> Brought:
         loop = asyncio.get_running_loop()
         started = time.monotonic()
 
@@ -74,45 +115,46 @@ class Warming:
             loop.call_soon_threadsafe(self._publish, timed)
 
         try:
-            model, schema = await loop.run_in_executor(
-                self._executor, _load, self._card, self._options, report
-            )
+            brought = await self._watched(loop.run_in_executor(self._executor, self._bring, report))
         except Exception as error:  # the task's outer edge: a failed load is a state, not a crash
             failure = error if isinstance(error, EngineError) else _unforeseen(self._card.name, error)
             reason = failure.reason if isinstance(failure, LoadFailed) else str(failure)
-            report(LoadProgress(phase=LoadPhase.FAILED, reason=reason))
-            raise failure from error
-        report(
-            LoadProgress(
-                phase=LoadPhase.READY, bytes_read=self._card.size, bytes_total=self._card.size, schema=schema
+            self._publish(
+                LoadProgress(
+                    phase=LoadPhase.FAILED, reason=reason, elapsed_seconds=time.monotonic() - started
+                )
             )
-        )
-        return model, schema
+            raise failure from error
+        report(brought.ready)
+        return brought
+
+    async def _watched(self, bringing: asyncio.Future[Brought]) -> Brought:
+        """Wait for the thread as long as it makes progress.
+
+        Raises:
+            LoadFailed: it makes none.
+        """
+        stall = Stall(self._options.load_timeout_seconds)
+        while not stall.lasts(self._latest):
+            done, _ = await asyncio.wait({bringing}, timeout=stall.patience)
+            if done:
+                return await bringing
+        bringing.add_done_callback(_retrieve)
+        raise LoadFailed(self._card.name, stall.described(self._latest))
 
     def _publish(self, progress: LoadProgress) -> None:
+        if self._latest.phase is LoadPhase.FAILED:
+            return  # a thread that was given up still moves
         self._latest = progress
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-
-
-def _load(card: ModelCard, options: EngineOptions, report: object) -> tuple[LoadedModel, PipelineSchema]:
-    assert callable(report)
-    report(LoadProgress(phase=LoadPhase.IMPORTING, bytes_total=card.size))
-    from engines.discovery import complete, discover
-    from engines.loading import load
-
-    model = load(card, options, report)
-    schema = complete(discover(card, max_images=options.max_images), model.pipelines)
-    # Half a million objects are here to stay: without this each full search for garbage takes 0.3 s.
-    gc.freeze()
-    return model, schema
 
 
 def _unforeseen(model: str, error: Exception) -> LoadFailed:
     return LoadFailed(model, f"unexpected {type(error).__name__}")
 
 
-def _retrieve(task: asyncio.Task[object]) -> None:
+def _retrieve(future: asyncio.Future[Brought]) -> None:
     """Mark the failure as seen: whoever waits raises it again, and nobody may be waiting."""
-    if not task.cancelled():
-        task.exception()
+    if not future.cancelled():
+        future.exception()

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from compat.requests import requested_model
 from engines.errors import EngineError, LoadFailed
+from gateway.drawing import relayed
 from gateway.registry import Entry, ModelEntry
 from gateway.remote_calls import ImagesCall, NativeCall, with_files_inside
 from gateway.remotes import RemoteEntry
@@ -66,7 +67,8 @@ async def answer_native(
 ) -> Response:
     """Answer a call of a model's native routes; they have no fallback, whose parameters are others."""
     if isinstance(entry, RemoteEntry):
-        return await service.remote(entry.name).native(call)
+        call, seconds = call.without_timeout()
+        return await relayed(entry, service.remote(entry.name).native(call), seconds)
     return await here(entry)
 
 
@@ -93,4 +95,6 @@ async def _by_fallback(
 
 
 async def _passed_on(service: Service, entry: RemoteEntry, call: ImagesCall) -> Response:
-    return await service.remote(entry.name).images(await with_files_inside(call, service.files.read))
+    call, seconds = call.without_timeout()
+    answer = service.remote(entry.name).images(await with_files_inside(call, service.files.read))
+    return await relayed(entry, answer, seconds)

@@ -1,7 +1,7 @@
 """The HTTP application: middleware in its order, routers, and what every failure looks like.
 
-Order, outermost first: `RequestContext` (ids, timing, last resort), `CrossOrigin`, `Authentication`,
-Starlette's own error handling with the handlers below, the routers.
+Order, outermost first: `RequestContext` (ids, timing, last resort), `UnreadBody`, `CrossOrigin`,
+`Authentication`, `Admission`, Starlette's own error handling with the handlers below, the routers.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ from starlette.routing import Match
 
 from compat.errors import InvalidUrl, MethodNotAllowed
 from engines.errors import EngineError, InvalidParameter
+from gateway.admission import Admission
 from gateway.answers import failure
 from gateway.authentication import Authentication
 from gateway.cross_origin import CrossOrigin
 from gateway.middleware import RequestContext
-from gateway.routes import azure, batches, documents, files, images, models, native
+from gateway.routes import azure, batches, documents, files, images, jobs, lives, models, native, requests
 from gateway.routes.documents import DISTRIBUTION
 from gateway.service import Service
+from gateway.under_way import UnderWay
+from gateway.unread import UnreadBody
 
-ROUTERS: Final = tuple(module.router for module in (documents, images, azure, files, batches, models, native))
+_ROUTES: Final = (documents, images, azure, files, batches, jobs, models, native, lives, requests)
+ROUTERS: Final = tuple(module.router for module in _ROUTES)
 
 
 def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
@@ -38,9 +42,13 @@ def create_app(service: Service, *, proxied: bool = False) -> FastAPI:
         openapi_url=None,
         generate_unique_id_function=_operation_id,
     )
+    under_way = UnderWay(lambda: service.settings)
     app.state.service = service
+    app.state.under_way = under_way
+    app.add_middleware(Admission, service=service, under_way=under_way)
     app.add_middleware(Authentication, settings=lambda: service.settings)
     app.add_middleware(CrossOrigin, settings=lambda: service.settings)
+    app.add_middleware(UnreadBody)
     app.add_middleware(RequestContext, proxied=proxied)
     app.add_exception_handler(EngineError, _on_engine_error)
     app.add_exception_handler(HTTPException, _on_http_exception)

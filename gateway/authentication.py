@@ -1,4 +1,4 @@
-"""API keys: who may call, where the settings name any."""
+"""API keys: who may call, where the settings name any; and who is calling."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from compat.errors import InvalidKey, MissingKey
 from gateway.answers import failure
+from gateway.callers import NOBODY, caller
+from gateway.peers import client_address
 from gateway.settings import Settings, digest
 
 OPEN_PATHS: Final = ("/", "/health")
@@ -19,7 +21,7 @@ OPEN_PREFIXES: Final = ("/v1/images/files/",)
 
 
 class Authentication:
-    """Pure ASGI middleware: lets through what has a key, and everything where no key is set.
+    """Pure ASGI middleware: lets through what has a key, and everything where no key is set; sets `caller`.
 
     The key comes as OpenAI's clients send it (``Authorization: Bearer``) or as Azure's do
     (``api-key``). ``settings`` is asked at every request: they may change while the server runs.
@@ -30,25 +32,38 @@ class Authentication:
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = self._refusal(scope) if scope["type"] == "http" else None
-        if error is not None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        settings = self._settings()
+        given = _given_key(Headers(scope=scope)) if settings.api_keys else None
+        known = _known(given, settings)
+        if known is None and (error := _refusal(scope, given, settings)) is not None:
             await failure(error)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        token = caller.set(known or client_address(scope, settings) or NOBODY)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            caller.reset(token)
 
-    def _refusal(self, scope: Scope) -> MissingKey | InvalidKey | None:
-        keys = self._settings().api_keys
-        path: str = scope["path"]
-        if not keys or scope["method"] == "OPTIONS":
-            return None
-        if path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
-            return None
-        given = _given_key(Headers(scope=scope))
-        if given is None:
-            return MissingKey()
-        # Every key is compared, in constant time: how long it takes tells nothing.
-        matches = [hmac.compare_digest(digest(given), key) for key in keys]
-        return None if any(matches) else InvalidKey(_quoted(given))
+
+def _known(given: str | None, settings: Settings) -> str | None:
+    """The digest of a key that is one of the server's."""
+    if given is None:
+        return None
+    # Every key is compared, in constant time: how long it takes tells nothing.
+    matches = [hmac.compare_digest(digest(given), key) for key in settings.api_keys]
+    return digest(given) if any(matches) else None
+
+
+def _refusal(scope: Scope, given: str | None, settings: Settings) -> MissingKey | InvalidKey | None:
+    path: str = scope["path"]
+    if not settings.api_keys or scope["method"] == "OPTIONS":
+        return None
+    if path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
+        return None
+    return MissingKey() if given is None else InvalidKey(_quoted(given))
 
 
 def _given_key(headers: Headers) -> str | None:

@@ -16,7 +16,9 @@ from starlette.requests import Request
 from compat.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType, UploadStalled
 from compat.fields import type_word
 from compat.sources import Upload
+from engines.errors import StorageFailed
 from gateway.limits import Limits
+from gateway.spooling import Spool
 
 JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
@@ -38,18 +40,23 @@ class Body:
 async def read_json(request: Request, limits: Limits) -> dict[str, Any]:
     """Read the body as a JSON object.
 
-    The media type must be JSON: anything else could be sent by a foreign web page without asking.
+    The media type must be JSON: anything else could be sent by a foreign web page without asking. A large
+    body waits on disk until it is there.
 
     Raises:
-        UnsupportedMediaType, BodyTooLarge, UploadStalled, MalformedBody
+        UnsupportedMediaType, BodyTooLarge, UploadStalled, MalformedBody, StorageFailed
     """
     kind = _media_type(request)
     if not _is_json(kind):
         raise UnsupportedMediaType(kind, (JSON,))
-    try:
-        body = orjson.loads(await _whole(request, limits))
-    except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"the body is not valid JSON: {error}") from error
+    with Spool() as spool:
+        async for chunk in _limited(request, limits):
+            await spool.add(chunk)
+        try:
+            with memoryview(spool.whole()) as whole:
+                body = orjson.loads(whole)
+        except orjson.JSONDecodeError as error:
+            raise MalformedBody(f"the body is not valid JSON: {error}") from error
     if not isinstance(body, dict):
         raise MalformedBody(f"expected a JSON object, but got {type_word(body)} instead")
     return body
@@ -61,7 +68,7 @@ async def read_form(request: Request, limits: Limits) -> dict[str, Any]:
     Files are spooled to disk while they come in.
 
     Raises:
-        UnsupportedMediaType, BodyTooLarge, UploadStalled, MalformedBody
+        UnsupportedMediaType, BodyTooLarge, UploadStalled, MalformedBody, StorageFailed
     """
     kind = _media_type(request)
     if kind != FORM or not _is_plain(request):
@@ -79,6 +86,8 @@ async def read_form(request: Request, limits: Limits) -> dict[str, Any]:
         # The parser raises KeyError where the media type names no boundary.
         reason = error.message if isinstance(error, MultiPartException) else "no boundary"
         raise MalformedBody(f"the form cannot be read: {reason}") from error
+    except OSError as error:  # the disk that files are put aside on
+        raise StorageFailed("written", error.strerror or str(error)) from error
     try:
         return await _fields(form, limits)
     finally:
@@ -89,7 +98,7 @@ async def read_body(request: Request, limits: Limits) -> Body:
     """Read the body as what its media type says: JSON or a form.
 
     Raises:
-        UnsupportedMediaType, BodyTooLarge, UploadStalled, MalformedBody
+        UnsupportedMediaType, BodyTooLarge, UploadStalled, MalformedBody, StorageFailed
     """
     kind = _media_type(request)
     if kind == FORM:
@@ -117,13 +126,6 @@ async def _upload(file: UploadFile, limits: Limits) -> Upload:
     if file.size is not None and file.size > limits.file:
         raise BodyTooLarge(file.size, limits.file)
     return Upload(await file.read(), file.filename or "", file.content_type or "")
-
-
-async def _whole(request: Request, limits: Limits) -> bytes:
-    chunks = bytearray()
-    async for chunk in _limited(request, limits):
-        chunks += chunk
-    return bytes(chunks)
 
 
 async def _limited(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:

@@ -1,31 +1,23 @@
-"""The Ray cluster of this state folder: started, found again and ended, and no other one touched.
-
-``ray start --head`` in a Unix session of its own survives the terminal; every process that it leaves
-behind stays in that session, by which they are found again. ``ray stop`` would end every Ray of the
-machine.
-"""
+"""The Ray cluster of this state folder: started, found again and ended, and no other one touched."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
+from gateway import ray_node
 from gateway.http_json import send
 from gateway.ports import free_port, is_free, reachable_host, require_free
-from gateway.problems import ClusterFailed, NotRunning, Problem
-from gateway.processes import alive, end_session, identify, session_members
+from gateway.problems import NotRunning
+from gateway.processes import alive, end_session
 from gateway.serve_api import ServeApi
 from gateway.state import ClusterRecord, StateFolder
 
-START_SECONDS: Final = 90.0
 LEAVE_SECONDS: Final = 10.0
 """How long workers may take to follow their raylet."""
 GCS_PORT: Final = 6379
@@ -49,6 +41,10 @@ class Cluster:
     runtime_env: dict[str, Any] | None = None
     reached_at: str | None = None
     """The host to call, where it is not the one that the proxy listens on."""
+    joined_at: str | None = None
+    """Host and port at which other machines join; ``None`` where none can."""
+    token_file: Path | None = None
+    """What other machines need to join."""
 
     @property
     def url(self) -> str:
@@ -64,10 +60,18 @@ def find(state: StateFolder) -> Cluster | None:
     return _cluster(state, record)
 
 
-def start(state: StateFolder, *, host: str, port: int, environment: Mapping[str, str]) -> Cluster:
+def start(
+    state: StateFolder,
+    *,
+    host: str,
+    port: int,
+    environment: Mapping[str, str],
+    cluster_host: str | None = None,
+) -> Cluster:
     """Start a cluster, after clearing away what a broken one has left.
 
-    What was deployed when the last one was killed comes back by itself, out of Ray's own store.
+    What was deployed when the last one was killed comes back by itself, out of Ray's own store. With
+    ``cluster_host``, an address of this machine, other machines can join.
 
     Raises:
         PortTaken: another program listens on ``host:port``.
@@ -82,25 +86,24 @@ def start(state: StateFolder, *, host: str, port: int, environment: Mapping[str,
     require_free(host, port)
     state.renew_temporary()
     dashboard_port = free_port(DASHBOARD_PORT)
-    command = _command(state, dashboard_port)
-    with state.start_log.open("wb") as log:
-        starting = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=_environment(state, environment),
-            # Not the folder of whoever happens to call: it may go away, and hold files of any name.
-            cwd=state.root,
-            start_new_session=True,
-        )
-        try:
-            record = _wait(state, starting, dashboard_port, host, port)
-            record = record.model_copy(update={"serving": previous is not None and previous.serving})
-        except BaseException:
-            # An interrupt does not reach the other session.
-            end_session(starting.pid)
-            raise
+    gcs_port = free_port(previous.gcs_port if previous else GCS_PORT)
+    words = _command(state, dashboard_port, gcs_port=gcs_port, cluster_host=cluster_host)
+    variables = _environment(state, environment, together=cluster_host is not None)
+    with ray_node.starting(words, log=state.start_log, environment=variables, folder=state.root) as starting:
+        head = ray_node.programs_of(starting, HEAD_PROGRAMS, log=state.start_log)
+        dashboard = f"http://127.0.0.1:{dashboard_port}"
+        _wait_for_dashboard(state, dashboard)
+    record = ClusterRecord(
+        session=starting.pid,
+        head=head,
+        dashboard=dashboard,
+        temporary=str(state.temporary),
+        host=host,
+        port=port,
+        gcs_port=gcs_port,
+        cluster_host=cluster_host,
+        serving=previous is not None and previous.serving,
+    )
     state.record_cluster(record)
     return _cluster(state, record)
 
@@ -122,7 +125,10 @@ def stop(state: StateFolder, *, forget: bool) -> bool:
 
 
 def _cluster(state: StateFolder, record: ClusterRecord) -> Cluster:
-    return Cluster(ServeApi(record.dashboard, state.token()), record.host, record.port)
+    api = ServeApi(record.dashboard, state.token())
+    host = record.cluster_host
+    joined_at = None if host is None else f"{host}:{record.gcs_port}"
+    return Cluster(api, record.host, record.port, joined_at=joined_at, token_file=state.token_file)
 
 
 def _end(record: ClusterRecord) -> bool:
@@ -140,86 +146,29 @@ def _wait_for_workers(record: ClusterRecord) -> None:
             time.sleep(0.1)
 
 
-def _command(state: StateFolder, dashboard_port: int) -> list[str]:
-    options = {
-        "port": free_port(GCS_PORT),
-        "ray-client-server-port": free_port(),
-        "dashboard-host": "127.0.0.1",
-        "dashboard-port": dashboard_port,
-        # 0: the system picks. The defaults are fixed ranges, which a second Ray on the machine holds.
-        "dashboard-agent-listen-port": 0,
-        "min-worker-port": 0,
-        "max-worker-port": 0,
-        # It sets how many idle workers are kept; engines and gateway reserve no CPU.
-        "num-cpus": 2,
-        "temp-dir": state.temporary,
-    }
-    given = [f"--{name}={value}" for name, value in options.items()]
-    return [
-        sys.executable,
-        "-P",
-        "-m",
-        "ray.scripts.scripts",
-        "start",
+def _command(
+    state: StateFolder, dashboard_port: int, *, gcs_port: int, cluster_host: str | None
+) -> list[str]:
+    return ray_node.command(
         "--head",
-        "--disable-usage-stats",
-        *given,
-    ]
-
-
-def _environment(state: StateFolder, environment: Mapping[str, str]) -> dict[str, str]:
-    """Ray's inner ports listen on every interface, hence the token; a killed proxy is missed for 28 s
-    with Serve's own health check periods."""
-    state.token()
-    return dict(environment) | {
-        # Serve's proxy would believe X-Forwarded headers of this machine before the gateway, whose
-        # setting `trusted_proxies` decides, has seen who sent them.
-        "FORWARDED_ALLOW_IPS": "",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(state.token_file),
-        "RAY_gcs_storage": "rocksdb",
-        "RAY_gcs_storage_path": str(state.gcs),
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
-        # Ray lets its workers yield to everything else on the machine (nice 15); engines are why it runs.
-        "RAY_worker_niceness": "0",
-    }
-
-
-def _wait(
-    state: StateFolder, starting: subprocess.Popen[bytes], dashboard_port: int, host: str, port: int
-) -> ClusterRecord:
-    deadline = time.monotonic() + START_SECONDS
-    try:
-        code = starting.wait(timeout=START_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise _failure(state, f"did not start within {START_SECONDS:.0f} s") from error
-    if code != 0:
-        raise _failure(state, f"did not start (exit code {code})")
-    head = [process for process in session_members(starting.pid) if _is_head(process)]
-    if len(head) < len(HEAD_PROGRAMS):
-        raise _failure(state, "ended right after its start")
-    dashboard = f"http://127.0.0.1:{dashboard_port}"
-    _wait_for_dashboard(state, dashboard, deadline)
-    return ClusterRecord(
-        session=starting.pid,
-        head=tuple(identify(process) for process in head),
-        dashboard=dashboard,
-        temporary=str(state.temporary),
-        host=host,
-        port=port,
+        node_ip_address=cluster_host,
+        port=gcs_port,
+        ray_client_server_port=free_port(),
+        dashboard_host="127.0.0.1",
+        dashboard_port=dashboard_port,
+        temp_dir=state.temporary,
     )
 
 
-def _is_head(process: psutil.Process) -> bool:
-    try:
-        # The programs are among the first words: interpreter, its options, script.
-        return any(word.endswith(HEAD_PROGRAMS) for word in process.cmdline()[:3])
-    except psutil.Error:
-        return False
+def _environment(state: StateFolder, environment: Mapping[str, str], *, together: bool) -> dict[str, str]:
+    return ray_node.environment_of(state, environment, together=together) | {
+        "RAY_gcs_storage": "rocksdb",
+        "RAY_gcs_storage_path": str(state.gcs),
+    }
 
 
-def _wait_for_dashboard(state: StateFolder, dashboard: str, deadline: float) -> None:
+def _wait_for_dashboard(state: StateFolder, dashboard: str) -> None:
+    deadline = time.monotonic() + ray_node.START_SECONDS
     while True:
         try:
             answer = send("GET", f"{dashboard}/api/ray/version", token=state.token())
@@ -229,14 +178,5 @@ def _wait_for_dashboard(state: StateFolder, dashboard: str, deadline: float) -> 
         except NotRunning as error:
             reason = str(error)
         if time.monotonic() > deadline:
-            raise _failure(state, f"has no working dashboard: {reason}")
+            raise ray_node.failure(state.start_log, f"has no working dashboard: {reason}")
         time.sleep(0.1)
-
-
-def _failure(state: StateFolder, what: str) -> Problem:
-    try:
-        lines = state.start_log.read_text(errors="replace").split("\n")
-    except OSError:
-        lines = []
-    tail = "\n".join(line for line in lines if line.strip())[-1500:]
-    return ClusterFailed(f"Ray {what}. Its last words, from {state.start_log}:\n{tail}")

@@ -5,6 +5,7 @@ Every change of the cluster or of its configuration happens under the state fold
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from engines.conversion.cache import VARIABLE as CACHE_VARIABLE
 from engines.conversion.cache import cache_root
 from engines.pickles import fault_of, forbidden
 from engines.schema import Frozen
-from gateway import borrowed, cluster, deployments, readiness
+from gateway import borrowed, cluster, deployments, membership, readiness
 from gateway.cluster import Cluster
 from gateway.descriptions import Description
 from gateway.obtaining import obtained_card
@@ -27,6 +28,7 @@ from gateway.remote_order import RemoteOrder, check_order, remote_entry_of
 from gateway.remotes import RemoteEntry, RemoteKey
 from gateway.rollout import roll_out
 from gateway.settings import Settings, from_environment
+from gateway.sharing import require_shared
 from gateway.state import Deployed, StateFolder
 
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -47,14 +49,18 @@ class Report(Protocol):
 
 
 class Place(Frozen):
-    """Where the service is asked to listen; ``None`` where nothing was said."""
+    """Where the service is asked to listen; ``None`` where nothing was said.
+
+    ``cluster_host`` is the address of this machine at which others may join the cluster.
+    """
 
     host: str | None = None
     port: int | None = None
+    cluster_host: str | None = None
 
 
 def place_from(environment: Mapping[str, str]) -> Place:
-    """Read ``HOST`` and ``PORT``.
+    """Read ``HOST``, ``PORT`` and ``CLUSTER_HOST``.
 
     Raises:
         Problem: the port is no port.
@@ -62,7 +68,23 @@ def place_from(environment: Mapping[str, str]) -> Place:
     text = environment.get("PORT") or None
     if text is not None and not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
         raise Problem(f"PORT={text!r} is not a port: expected a number from 1 to 65535")
-    return Place(host=environment.get("HOST") or None, port=int(text) if text else None)
+    return Place(
+        host=environment.get("HOST") or None,
+        port=int(text) if text else None,
+        cluster_host=_cluster_host(environment.get("CLUSTER_HOST") or None),
+    )
+
+
+def _cluster_host(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise Problem(f"CLUSTER_HOST={text!r} is no address of this machine, as in 10.0.0.1") from error
+    if address.is_unspecified or text == "127.0.0.1":
+        raise Problem(f"CLUSTER_HOST={text}: name the address at which the other machines reach this one")
+    return text
 
 
 def settings_of(environment: Mapping[str, str], before: Settings) -> Settings:
@@ -263,13 +285,24 @@ class Control:
                 f"the service already listens on {found.host}:{found.port}; "
                 f"stop it first to have it on {asked.host}:{asked.port}"
             )
+        wanted = self._place.cluster_host
+        if wanted is not None and wanted != (found.joined_at or "").rpartition(":")[0]:
+            raise Problem(
+                f"other machines can join at {found.joined_at or 'no address'}; "
+                f"stop the service first to have them join at {wanted}"
+            )
 
     def _start_cluster(self) -> Cluster:
         previous = self._state.cluster()
         host = self._place.host or (previous.host if previous else DEFAULT_HOST)
         port = self._place.port or (previous.port if previous else DEFAULT_PORT)
+        cluster_host = self._place.cluster_host or (previous.cluster_host if previous else None)
+        if membership.is_member(self._state):
+            raise Problem("this machine is a node of another one's cluster: deploy there, or leave it first")
         with self._report.step("Starting Ray"):
-            started = cluster.start(self._state, host=host, port=port, environment=self._environment)
+            started = cluster.start(
+                self._state, host=host, port=port, cluster_host=cluster_host, environment=self._environment
+            )
         if previous is not None and previous.serving:
             with self._report.step("Bringing back what was deployed when the service was killed"):
                 self._recover(started)
@@ -288,7 +321,8 @@ class Control:
 
     def _change(self, target: Cluster, change: Callable[[Deployed], Deployed]) -> Deployed:
         """Read what is deployed, edit it, put it back, and wait until it answers."""
-        before = deployments.read(target.api.details())
+        details = target.api.details()
+        before = deployments.read(details)
         wanted = before
         if before is None:
             before = Deployed()
@@ -297,10 +331,25 @@ class Control:
         settings = self._settings(wanted.settings, target)
         before = before.model_copy(update={"settings": settings})
         after = deployments.with_policy(change(wanted.model_copy(update={"settings": settings})))
+        for warning in require_shared(settings, target.host):
+            self._report.say(warning)
+        if details.proxy_location not in (None, deployments.proxy_location(settings)):
+            before = self._without_serve(target, before)
         roll_out(target, before, after)
         if not target.borrowed:
             self._note_serving()
         return after
+
+    def _without_serve(self, target: Cluster, before: Deployed) -> Deployed:
+        """End Serve, which keeps for life where its proxies are; what is deployed then is nothing."""
+        if target.borrowed:
+            raise Problem(
+                "Serve runs in this cluster, and where its proxies are cannot be changed: end it first "
+                "(serve shutdown), or deploy with the number of gateways it was started for"
+            )
+        with self._report.step("Starting Ray Serve anew"):
+            target.api.shut_down()
+        return Deployed(settings=before.settings)
 
     def _note_serving(self) -> None:
         record = self._state.cluster()

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.idempotency import REPLAYED_HEADER
+from gateway.preferences import APPLIED_HEADER
 from gateway.settings import Settings
+from gateway.under_way import RATE
 
 
 class CrossOrigin:
@@ -32,7 +35,15 @@ class CrossOrigin:
                     allow_origins=origins,
                     allow_methods=["*"],
                     allow_headers=["*"],
-                    expose_headers=["x-request-id", "retry-after", "openai-processing-ms"],
+                    expose_headers=[
+                        "x-request-id",
+                        "retry-after",
+                        "openai-processing-ms",
+                        "location",
+                        APPLIED_HEADER,
+                        REPLAYED_HEADER,
+                        *RATE,
+                    ],
                     max_age=3600,
                 )
         return self._inner

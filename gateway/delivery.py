@@ -26,9 +26,22 @@ PICTURES_PATH: Final = "/v1/images/files"
 async def deliver(
     request: Request, service: Service, entry: ModelEntry, mapped: Mapped, result: EngineResult
 ) -> Response:
-    """Render ``ImagesResponse``, publishing the pictures first where a URL is wanted.
+    """Answer a live call, as `answered`; pictures are kept as long as the settings say.
 
-    Where base64 is sent too, a storage that fails costs only the URLs, and the answer says so.
+    Raises:
+        StorageFailed: the pictures were drawn and cannot be kept.
+    """
+    base, seconds = public_url(request, service.settings, ""), service.settings.url_seconds
+    return await answered(service, entry, mapped, result, base=base, seconds=seconds)
+
+
+async def answered(
+    service: Service, entry: ModelEntry, mapped: Mapped, result: EngineResult, *, base: str, seconds: float
+) -> Response:
+    """Render ``ImagesResponse``, publishing the pictures first where a URL is wanted, for ``seconds``.
+
+    ``base`` is what the client calls this server. Where base64 is sent too, a storage that fails costs only
+    the URLs, and the answer says so.
 
     Raises:
         StorageFailed: the pictures were drawn and cannot be kept.
@@ -36,7 +49,7 @@ async def deliver(
     urls: list[str] = []
     if mapped.delivery.url:
         try:
-            urls = await _published(request, service, result)
+            urls = await _published(service, result, base=base, seconds=seconds)
         except StorageFailed as error:
             if not mapped.delivery.b64_json:
                 raise
@@ -65,9 +78,8 @@ async def picture_answer(request: Request, service: Service, name: str) -> Respo
     return answer
 
 
-async def _published(request: Request, service: Service, result: EngineResult) -> list[str]:
-    seconds = service.settings.url_seconds
+async def _published(service: Service, result: EngineResult, *, base: str, seconds: float) -> list[str]:
     names = await asyncio.gather(
         *(service.storage.publish(image, seconds=seconds) for image in result.images)
     )
-    return [public_url(request, service.settings, f"{PICTURES_PATH}/{name}") for name in names]
+    return [f"{base}{PICTURES_PATH}/{name}" for name in names]

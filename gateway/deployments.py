@@ -18,12 +18,18 @@ from gateway.problems import DeployFailed, Problem
 from gateway.registry import ANY, Entry, ModelEntry
 from gateway.remotes import RemoteEntry
 from gateway.serve_api import Application, ServeDetails
+from gateway.settings import EVERY_NODE, Settings
 from gateway.state import Deployed
 
 GATEWAY_APPLICATION: Final = "gateway"
 GATEWAY_DEPLOYMENT: Final = "Gateway"
 GATEWAY_IMPORT: Final = "gateway.ingress:build_app"
-ENGINE_IMPORT: Final = "engines.replica:build_app"
+CONDUCTOR_DEPLOYMENT: Final = "Conductor"
+ENGINE_IMPORT: Final = "engines.deployment:build_app"
+
+HEAD_PROXY: Final = "HeadOnly"
+EVERY_PROXY: Final = "EveryNode"
+"""Serve's words for where its HTTP proxies are."""
 
 
 def application_name(model: str) -> str:
@@ -63,18 +69,23 @@ def compose(
         DeployFailed: somebody else's application has a name that is needed.
     """
     running = deployed.models if engines is None else engines
-    ours = [_gateway(deployed), *(_engine(entry) for entry in running)]
+    ours = [_gateway(deployed, on_head=not cluster.borrowed), *(_engine(entry) for entry in running)]
     if cluster.runtime_env is not None:
         ours = [application | {"runtime_env": cluster.runtime_env} for application in ours]
     others = foreign(details)
     if taken := {application["name"] for application in ours} & {other["name"] for other in others}:
         raise DeployFailed(f"the cluster has an application of somebody else's called {min(taken)!r}")
-    return _config([*ours, *others], cluster)
+    return _config([*ours, *others], cluster, proxies=proxy_location(deployed.settings))
+
+
+def proxy_location(settings: Settings) -> str:
+    """Where Serve's HTTP proxies are to be; Serve keeps that for life."""
+    return EVERY_PROXY if settings.gateways == EVERY_NODE else HEAD_PROXY
 
 
 def compose_none(details: ServeDetails, cluster: Cluster) -> dict[str, Any]:
     """The configuration without anything of ours."""
-    return _config(foreign(details), cluster)
+    return _config(foreign(details), cluster, proxies=details.proxy_location or HEAD_PROXY)
 
 
 def foreign(details: ServeDetails) -> list[dict[str, Any]]:
@@ -152,22 +163,26 @@ def _is_ours(application: Application) -> bool:
     return config.get("import_path") in (GATEWAY_IMPORT, ENGINE_IMPORT)
 
 
-def _config(applications: list[dict[str, Any]], cluster: Cluster) -> dict[str, Any]:
+def _config(applications: list[dict[str, Any]], cluster: Cluster, *, proxies: str) -> dict[str, Any]:
     return {
-        "proxy_location": "HeadOnly",
+        "proxy_location": proxies,
         "http_options": {"host": cluster.host, "port": cluster.port},
         "applications": applications,
     }
 
 
-def _gateway(deployed: Deployed) -> dict[str, Any]:
-    user_config = deployed.model_dump(mode="json")
+def _gateway(deployed: Deployed, *, on_head: bool) -> dict[str, Any]:
+    settings = deployed.settings
+    parts = [{"name": GATEWAY_DEPLOYMENT, "user_config": deployed.model_dump(mode="json")}]
+    if settings.gateways != 1:
+        parts.append({"name": CONDUCTOR_DEPLOYMENT, "user_config": settings.model_dump(mode="json")})
     return {
         "name": GATEWAY_APPLICATION,
         "route_prefix": "/",
         "import_path": GATEWAY_IMPORT,
-        "args": {},
-        "deployments": [{"name": GATEWAY_DEPLOYMENT, "user_config": user_config}],
+        # The state folder is on the head's machine; a borrowed cluster has none.
+        "args": {"gateways": settings.gateways, "on_head": on_head and settings.gateways != EVERY_NODE},
+        "deployments": parts,
     }
 
 

@@ -1,38 +1,22 @@
 """Pictures fetched from addresses that a caller names, without lending the caller this server's network.
 
-Every host name is looked up once, every address it has must be public, and the connection goes to the
-address that was checked: a second look-up could give another. Redirects are followed by hand, with the
-same check each time.
+`addresses` checks where an address leads. Redirects are followed by hand, with the same check each time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import httpx2
 
 from compat.errors import Unsupported
 from engines.errors import InvalidImage
+from gateway.addresses import Guard, Lookup, Refusal, system_lookup
 
 MOST_REDIRECTS: Final = 3
 FETCH_SECONDS: Final = 20.0
-_PORTS: Final = (80, 443)
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Takes a host name and a port; returns IP addresses."""
-
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-
-
-async def system_lookup(host: str, port: int) -> Sequence[str]:
-    """Ask the system's resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
 
 
 class Fetcher:
@@ -43,8 +27,7 @@ class Fetcher:
 
     def __init__(self, *, limit: int, networks: Sequence[str] = (), lookup: Lookup = system_lookup) -> None:
         self._limit = limit
-        self._networks = [ipaddress.ip_network(network) for network in networks]
-        self._lookup = lookup
+        self._guard = Guard(networks, lookup)
 
     async def fetch(self, name: str, url: str) -> bytes:
         """The bytes behind an address; ``name`` is the request field, for the error.
@@ -71,13 +54,11 @@ class Fetcher:
     async def _request(self, name: str, client: httpx2.AsyncClient, url: str) -> tuple[bytes, str | None]:
         """One request; returns the body, or where to go on."""
         parsed = self._parsed(name, url)
-        address = await self._checked_address(name, parsed)
-        host = f"[{address}]" if address.version == 6 else str(address)
+        way = await self._guard.destination(parsed)
+        if isinstance(way, Refusal):
+            raise InvalidImage(name, way.value)
         request = client.build_request(
-            "GET",
-            parsed.copy_with(host=host),
-            headers={"Host": parsed.netloc.decode(), "Accept": "image/*"},
-            extensions={"sni_hostname": parsed.host},
+            "GET", way.url, headers={**way.headers, "Accept": "image/*"}, extensions=dict(way.extensions)
         )
         answer = await client.send(request, stream=True, follow_redirects=False)
         try:
@@ -100,24 +81,6 @@ class Fetcher:
             raise InvalidImage(name, "an address with a user name or password is not fetched")
         return parsed
 
-    async def _checked_address(self, name: str, url: httpx2.URL) -> Address:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        try:
-            addresses = [ipaddress.ip_address(text) for text in await self._lookup(url.host, port)]
-        except (OSError, ValueError, UnicodeError):
-            addresses = []
-        if not addresses:
-            raise InvalidImage(name, "the address' host name is not known")
-        for address in addresses:
-            if not self._allowed(address, port):
-                raise InvalidImage(name, "the address is not a public one")
-        return addresses[0]
-
-    def _allowed(self, address: Address, port: int) -> bool:
-        if any(address in network for network in self._networks if network.version == address.version):
-            return True
-        return port in _PORTS and is_public(address)
-
     async def _limited(self, name: str, answer: httpx2.Response) -> bytes:
         data = bytearray()
         async for chunk in answer.aiter_bytes():
@@ -125,14 +88,3 @@ class Fetcher:
             if len(data) > self._limit:
                 raise InvalidImage(name, f"the picture is larger than {self._limit} bytes")
         return bytes(data)
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public internet, seen through IPv6's ways of writing IPv4."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)

@@ -23,6 +23,10 @@ from gateway.answers import json_answer
 from gateway.batch import Batch, Line, Outcome
 from gateway.body import Body
 from gateway.delivery import deliver
+from gateway.drawing import bounded, drawn
+from gateway.idempotency import keyed
+from gateway.jobs.submission import later, submit_images
+from gateway.kept_answers import Keyed
 from gateway.middleware import new_request_id, request_id
 from gateway.registry import ModelEntry
 from gateway.remote_calls import ImagesCall
@@ -31,18 +35,34 @@ from gateway.streaming import openai_stream
 
 
 async def answer(request: Request, service: Service, operation: Operation, body: Body) -> Response:
-    """Answer a live call, or stream it."""
+    """Answer a live call, stream it, or take it on to be answered later."""
+    known = await keyed(request, body.fields)
 
+    async def produce() -> Response:
+        return await _answer(request, service, operation, body, known)
+
+    return await produce() if known is None else await bounded(service.idempotency.answer(known, produce))
+
+
+async def _answer(
+    request: Request, service: Service, operation: Operation, body: Body, known: Keyed | None
+) -> Response:
     async def prepare(entry: ModelEntry) -> Mapped:
         return await map_call(service, entry, operation, body, request_id=request_id.get())
 
     async def draw(entry: ModelEntry, mapped: Mapped) -> Response:
+        # The call holds its own copy of the pictures, and may wait long: those that came in are not kept too.
+        body.fields.clear()
         if mapped.stream:
             return await openai_stream(service, entry, mapped)
-        result = await service.generate(entry.name, mapped.call, hold_seconds=service.settings.hold_seconds)
+        result = await drawn(service, entry, mapped.call)
         return await deliver(request, service, entry, mapped, result)
 
-    return await answering.answer(service, _images_call(operation, body), prepare=prepare, draw=draw)
+    call = _images_call(operation, body)
+    wish = await later(request, service, known, streamed=call.stream)
+    if wish is not None:
+        return await submit_images(request, service, call, wish, prepare=prepare)
+    return await answering.answer(service, call, prepare=prepare, draw=draw)
 
 
 async def execute_line(service: Service, batch: Batch, line: Line) -> Outcome:

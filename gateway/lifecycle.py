@@ -2,14 +2,17 @@
 
 ::
 
+                     granted a room
     ASLEEP ──wake──▶ WAKING ──ready──▶ READY ◀──▶ BUSY
-      ▲                │                 │
-      │                └──failed──▶ FAILED (until the back-off ends)
-      └───────────── the last replica is gone ◀──┘
+      ▲  ▲             │  ▲              │ │
+      │  │             │  └──wake── PARKED ◀┤ its room is for another
+      │  │             └──failed──▶ FAILED (until the back-off ends)
+      │  └── its last replica is gone ── DRAINING ◀── it was told to sleep
+      └───── its last replica is gone ◀──────────────┘ idle for its time
 
 A waking is a call of its own (the engine's ``warm`` stream), shared by everybody who waits; no
-request of a user is ever queued in front of a sleeping engine. The effects go through `Engine`, so
-the machine runs in tests without Ray.
+request of a user is ever queued in front of a sleeping engine. It begins when `grant` says that there
+is room. The effects go through `Engine`, so the machine runs in tests without Ray.
 """
 
 from __future__ import annotations
@@ -17,18 +20,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from engines.calls import EngineCall, EngineEvent, EngineResult, LoadPhase, LoadProgress
 from engines.errors import EngineError, EngineLeaving, EngineLost, LoadFailed, ModelLoading
 from engines.schema import PipelineSchema
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _logger = logging.getLogger(__name__)
 
@@ -38,8 +37,8 @@ USUAL_LOAD_SECONDS: Final = 10.0
 LOSSES: Final = 3
 """How many engines may die under one waking before it counts as failed."""
 LOOK_AGAIN_SECONDS: Final = 0.25
-TELL_SECONDS: Final = 1.0
-"""How often a waiting stream is told where the model stands."""
+WAITING_FOR_ROOM: Final = "waiting_for_room"
+"""The phase of a waking before the engine's own: others hold the room."""
 
 
 class State(StrEnum):
@@ -49,6 +48,10 @@ class State(StrEnum):
     WAKING = "waking"
     READY = "ready"
     BUSY = "busy"
+    DRAINING = "draining"
+    """It ends what it is at, and then sleeps."""
+    PARKED = "parked"
+    """Its weights wait in the host's memory; it wakes faster from there."""
     FAILED = "failed"
     REMOTE = "remote"
     """Another server answers for it, and knows where it stands."""
@@ -60,6 +63,9 @@ class Engine(Protocol):
     def running(self) -> bool:
         """Whether a replica runs, known without a call."""
 
+    def places(self) -> Sequence[str]:
+        """The nodes of the running replicas."""
+
     def warm(self) -> AsyncIterator[LoadProgress]:
         """Wake the engine and follow its load."""
 
@@ -69,27 +75,51 @@ class Engine(Protocol):
     def stream(self, call: EngineCall) -> AsyncGenerator[EngineEvent]:
         """Draw, and tell of the way."""
 
+    def release(self, *, only_if_idle: bool) -> Awaitable[bool]:
+        """Send the engine to sleep once its work has ended; says whether it goes."""
+
+    def park(self) -> Awaitable[bool]:
+        """Move its weights to the host's memory; says whether it did."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """A look at a model. ``progress`` is the read share of its weights, 0 to 1."""
+    """A look at a model. ``progress`` is the read share of its weights, 0 to 1.
+
+    ``estimated_seconds`` is how long a waking usually takes, ``eta_seconds`` what is left of this one;
+    ``position`` the place of the request that looks, from 1, where it waits for its turn.
+    """
 
     state: State
     phase: str | None = None
     component: str | None = None
     progress: float | None = None
+    bytes_loaded: int | None = None
+    bytes_total: int | None = None
     elapsed_seconds: float | None = None
     estimated_seconds: float | None = None
+    eta_seconds: float | None = None
     reason: str | None = None
     retry_after_seconds: float | None = None
     active_requests: int = 0
+    waiting_requests: int = 0
+    position: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Awake:
+    """What a waking has brought. ``seconds`` is ``None`` where the engine was loaded already."""
+
+    schema: PipelineSchema | None
+    seconds: float | None
+    memory_bytes: float | None
 
 
 class Lifecycle:
     """The state machine of one model.
 
-    ``on_ready(schema, seconds)`` is told of every completed waking (seconds is ``None`` where the
-    engine turned out to be loaded already); ``estimate`` is how long one usually takes, in seconds.
+    ``on_ready`` is told of every completed waking, ``on_change`` of every change of the state;
+    ``estimate`` is how long a waking usually takes, in seconds.
     """
 
     def __init__(
@@ -98,7 +128,8 @@ class Lifecycle:
         engine: Engine,
         *,
         backoff_seconds: float,
-        on_ready: Callable[[PipelineSchema | None, float | None], None],
+        on_ready: Callable[[Awake], None],
+        on_change: Callable[[], None],
         estimate: float | None = None,
     ) -> None:
         self._model = model
@@ -107,30 +138,44 @@ class Lifecycle:
         self._backoff = backoff_seconds
         self._estimate = estimate
         self._on_ready = on_ready
+        self._on_change = on_change
         self._state = State.ASLEEP
         self._waking: asyncio.Task[None] | None = None
+        self._granted = asyncio.Event()
+        self._news = asyncio.Event()
+        self._asked = 0.0
         self._started = 0.0
+        self._became_ready = 0.0
         self._progress: LoadProgress | None = None
         self._reason = ""
         self._retry_at = 0.0
-        self._active = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     @property
-    def engine(self) -> Engine:
-        """The engine that this life is about."""
-        return self._engine
-
-    @property
-    def engine_running(self) -> bool:
-        """Whether a replica runs, loaded or not."""
-        return self._engine.running()
+    def state(self) -> State:
+        """Where the model stands; whether a ready one is busy is not known here."""
+        if self._state is State.READY and not self._engine.running():
+            return State.ASLEEP
+        return self._state
 
     @property
     def ready(self) -> bool:
         """Whether a call would be worked on at once."""
-        return self._state is State.READY and self._engine.running()
+        return self.state is State.READY
+
+    @property
+    def waking_seconds(self) -> float | None:
+        """How long ago the waking under way was asked for, ``None`` where there is none."""
+        return time.monotonic() - self._asked if self._state is State.WAKING else None
+
+    @property
+    def ready_seconds(self) -> float:
+        """How long the model has been ready; 0 where it is not."""
+        return time.monotonic() - self._became_ready if self.ready else 0.0
+
+    @property
+    def load_seconds(self) -> float:
+        """How long a waking takes, as learned, or as usual."""
+        return self._estimate if self._estimate is not None else USUAL_LOAD_SECONDS
 
     @property
     def status(self) -> Status:
@@ -144,10 +189,9 @@ class Lifecycle:
                 reason=self._reason,
                 retry_after_seconds=max(0.0, self._retry_at - now),
             )
-        if not self.ready:
-            return Status(state=State.ASLEEP, estimated_seconds=self._estimate)
-        state = State.BUSY if self._active else State.READY
-        return Status(state=state, progress=1.0, active_requests=self._active)
+        if self.ready:
+            return Status(state=State.READY, progress=1.0)
+        return Status(state=self.state, estimated_seconds=self._estimate)
 
     def wake(self) -> asyncio.Task[None]:
         """Start waking the model, or join the waking under way; never waits itself.
@@ -161,44 +205,24 @@ class Lifecycle:
             return self._waking
         if self._state is State.FAILED and (rest := self._retry_at - time.monotonic()) > 0:
             raise self._failure(rest)
-        self._state = State.WAKING
-        self._started = time.monotonic()
+        self._asked = self._started = time.monotonic()
         self._progress = None
+        self._granted.clear()
         self._waking = asyncio.create_task(self._wake())
         self._waking.add_done_callback(_retrieve)
+        self._become(State.WAKING)
         return self._waking
 
-    async def ensure_ready(self, hold_seconds: float) -> None:
-        """Return once the model is ready, waiting at most ``hold_seconds``.
+    def grant(self) -> None:
+        """Let a waking begin: there is room for the model."""
+        if not self._granted.is_set():
+            self._started = time.monotonic()
+            self._granted.set()
 
-        Raises:
-            ModelLoading: it was not ready in time; the load goes on.
-            LoadFailed: it could not be loaded.
-        """
-        if self.ready:
-            return
-        waking = self.wake()
-        try:
-            await asyncio.wait_for(asyncio.shield(waking), hold_seconds)
-        except TimeoutError:
-            status = self.status
-            raise ModelLoading(self._model, status.progress, status.retry_after_seconds or 1.0) from None
-
-    async def becoming_ready(self, hold_seconds: float) -> AsyncIterator[Status]:
-        """As `ensure_ready`, telling every `TELL_SECONDS` where the model stands.
-
-        Raises:
-            ModelLoading, LoadFailed: as `ensure_ready`.
-        """
-        deadline = time.monotonic() + hold_seconds
-        while not self.ready:
-            rest = deadline - time.monotonic()
-            try:
-                await self.ensure_ready(max(0.0, min(TELL_SECONDS, rest)))
-            except ModelLoading:
-                if rest <= TELL_SECONDS:
-                    raise
-                yield self.status
+    def not_ready(self) -> ModelLoading:
+        """What a caller is told whose patience has ended."""
+        status = self.status
+        return ModelLoading(self._model, status.progress, status.retry_after_seconds or 1.0)
 
     def presence_changed(self, running: bool) -> None:
         """Take note that the model's last replica is gone, or that one has appeared.
@@ -208,33 +232,43 @@ class Lifecycle:
         """
         if running and self._state is State.ASLEEP:
             self.wake()
-        elif not running and self._state is State.READY:
-            self._state = State.ASLEEP
+        elif not running and self._state in (State.READY, State.DRAINING, State.PARKED):
             _logger.info("%s has gone to sleep", self._model)
+            self._become(State.ASLEEP)
 
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Count a request as being worked on."""
-        self._active += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._active -= 1
-            if not self._active:
-                self._idle.set()
+    def drain(self) -> None:
+        """Take note that the engine was told to sleep, and takes no new work."""
+        if self._state in (State.READY, State.PARKED):
+            self._become(State.DRAINING)
 
-    async def idle(self) -> None:
-        """Wait until no request is being worked on."""
-        await self._idle.wait()
+    def lost(self) -> None:
+        """Take note that an engine died under a call, and that others may be there: it is looked for anew."""
+        if self._state is State.READY:
+            self._become(State.ASLEEP)
+
+    def parked(self) -> None:
+        """Take note that the engine's weights are in the host's memory."""
+        if self._state is State.READY:
+            self._become(State.PARKED)
+
+    async def changed(self) -> None:
+        """Wait for the next change of the state."""
+        await self._news.wait()
 
     def close(self) -> None:
         """Stop following the engine: the model is no longer served."""
         if self._waking is not None:
             self._waking.cancel()
 
+    def _become(self, state: State) -> None:
+        self._state = state
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+        self._on_change()
+
     async def _wake(self) -> None:
         try:
+            await self._granted.wait()
             await self._follow_to_the_end()
         except EngineError as error:
             self._fail(error.reason if isinstance(error, LoadFailed) else str(error))
@@ -242,7 +276,7 @@ class Lifecycle:
         finally:
             self._waking = None
             if self._state is State.WAKING:
-                self._state = State.ASLEEP
+                self._become(State.ASLEEP)
 
     async def _follow_to_the_end(self) -> None:
         """Ask again while a leaving engine is in the way, and a few times when one is lost."""
@@ -265,43 +299,55 @@ class Lifecycle:
             if progress.phase is LoadPhase.FAILED:
                 raise LoadFailed(self._model, progress.reason or "the engine gave no reason")
             if progress.phase is LoadPhase.READY:
-                self._become_ready(progress.schema, loaded_before)
+                self._become_ready(progress, loaded_before)
                 return
             loaded_before = False
         raise EngineLost(self._model)
 
-    def _become_ready(self, schema: PipelineSchema | None, loaded_before: bool) -> None:
-        seconds = time.monotonic() - self._started
-        self._state = State.READY
+    def _become_ready(self, progress: LoadProgress, loaded_before: bool) -> None:
+        self._became_ready = time.monotonic()
+        seconds = self._became_ready - self._started
         self._backoff = self._first_backoff
         if not loaded_before:
             self._estimate = seconds
-        self._on_ready(schema, None if loaded_before else seconds)
+        awake = Awake(
+            schema=progress.schema,
+            seconds=None if loaded_before else seconds,
+            memory_bytes=progress.memory_bytes,
+        )
+        self._on_ready(awake)
         _logger.info("%s is ready after %.1f s", self._model, seconds)
+        if progress.note:
+            _logger.warning("%s: %s", self._model, progress.note)
+        self._become(State.READY)
 
     def _fail(self, reason: str) -> None:
-        self._state = State.FAILED
         self._reason = reason
         self._retry_at = time.monotonic() + self._backoff
         _logger.warning("%s failed to load: %s", self._model, reason)
         self._backoff = min(2 * self._backoff, LONGEST_BACKOFF_SECONDS)
+        self._become(State.FAILED)
 
     def _failure(self, retry_after: float) -> LoadFailed:
         return LoadFailed(self._model, self._reason, retry_after_seconds=retry_after)
 
     def _waking_status(self, now: float) -> Status:
-        elapsed = now - self._started
-        estimate = self._estimate if self._estimate is not None else USUAL_LOAD_SECONDS
+        elapsed = now - self._asked
         seen = self._progress
         share = seen.bytes_read / seen.bytes_total if seen and seen.bytes_total else 0.0
+        eta = max(0.0, self.load_seconds - (now - self._started))
+        phase = (seen.phase if seen else LoadPhase.STARTING).value
         return Status(
             state=State.WAKING,
-            phase=(seen.phase if seen else LoadPhase.STARTING).value,
+            phase=phase if self._granted.is_set() else WAITING_FOR_ROOM,
             component=seen.component if seen else None,
             progress=share,
+            bytes_loaded=seen.bytes_read if seen else None,
+            bytes_total=seen.bytes_total if seen else None,
             elapsed_seconds=elapsed,
-            estimated_seconds=estimate,
-            retry_after_seconds=min(60.0, max(1.0, estimate - elapsed)),
+            estimated_seconds=self.load_seconds,
+            eta_seconds=eta,
+            retry_after_seconds=min(60.0, max(1.0, eta)),
         )
 
 

@@ -1,4 +1,5 @@
-"""What was learned of models by loading them: the completed schema and how long a load takes.
+"""What was learned of models by loading them: the completed schema, how long a load takes and
+what memory it needs.
 
 Small JSON files in the state folder, by `engines.identity.knowledge_key`. They are a cache: a lost one
 costs a less precise schema until the next load.
@@ -20,10 +21,12 @@ _logger = logging.getLogger(__name__)
 
 
 class Learned(Frozen):
-    """One file of the memory. ``load_seconds`` is the last load's duration, waking included."""
+    """One file of the memory. ``load_seconds`` is the last load's duration, waking included;
+    ``memory_bytes`` what the model was seen to need on its device."""
 
     schema_: PipelineSchema
     load_seconds: float | None = None
+    memory_bytes: float | None = None
 
 
 class ModelMemory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import re
 import secrets
 import time
 from typing import Final
@@ -22,6 +23,10 @@ request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", d
 """The id of the request being worked on, for log lines and engine calls."""
 
 
+_SAFE_ID: Final = re.compile(r"[A-Za-z0-9._~:@=+-]{1,128}")
+"""What may stand in a path and in a log line."""
+
+
 def new_request_id() -> str:
     """An id that no other request has."""
     return f"req_{secrets.token_hex(16)}"
@@ -30,8 +35,9 @@ def new_request_id() -> str:
 class RequestContext:
     """Pure ASGI middleware: puts OpenAI's headers on every answer, failing ones included.
 
-    ``proxied`` is true behind Serve's proxy, which gives every request its ``x-request-id`` and puts
-    it on the answer itself.
+    A client may choose its ``x-request-id``; one that is too long, or holds what a path cannot, is replaced.
+    ``proxied`` is true behind Serve's proxy, which gives an id to every request without one, and puts what
+    was sent on the answer itself.
     """
 
     def __init__(self, app: ASGIApp, *, proxied: bool = False) -> None:
@@ -43,8 +49,8 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        given = Headers(scope=scope).get("x-request-id") if self._proxied else None
-        identity = given or new_request_id()
+        given = Headers(scope=scope).get("x-request-id")
+        identity = given if given is not None and _SAFE_ID.fullmatch(given) else new_request_id()
         token = request_id.set(identity)
         answered = False
 
@@ -53,7 +59,7 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 answered = True
                 headers = MutableHeaders(scope=message)
-                if given is None:
+                if given is None or not self._proxied:
                     headers["x-request-id"] = identity
                 headers["openai-processing-ms"] = str(round(1000 * (time.perf_counter() - started)))
                 headers["openai-version"] = API_VERSION

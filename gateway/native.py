@@ -57,6 +57,7 @@ def loading(model: str, status: Status, poll_url: str) -> Loading:
         "progress": _rounded(status.progress, 4),
         "elapsed_seconds": _rounded(status.elapsed_seconds, 2),
         "estimated_seconds": _rounded(status.estimated_seconds, 2),
+        "eta_seconds": _rounded(status.eta_seconds, 2),
         "retry_after_seconds": retry_after(status),
         "poll_url": poll_url,
     }
@@ -76,9 +77,14 @@ def health(model: str, status: Status) -> Health:
         "phase": status.phase,
         "component": status.component,
         "progress": _rounded(status.progress, 4),
+        "bytes_loaded": status.bytes_loaded,
+        "bytes_total": status.bytes_total,
         "elapsed_seconds": _rounded(status.elapsed_seconds, 2),
         "estimated_seconds": _rounded(status.estimated_seconds, 2),
+        "eta_seconds": _rounded(status.eta_seconds, 2),
         "active_requests": status.active_requests,
+        "waiting_requests": status.waiting_requests,
+        "queue_position": status.position,
         "reason": status.reason,
     }
 

@@ -39,6 +39,7 @@ class Loading(TypedDict):
     progress: Share
     elapsed_seconds: Seconds
     estimated_seconds: Seconds
+    eta_seconds: Seconds
     retry_after_seconds: Annotated[int, Field(ge=1, le=60)]
     poll_url: str
 
@@ -52,9 +53,14 @@ class Health(TypedDict):
     phase: str | None
     component: str | None
     progress: Share
+    bytes_loaded: int | None
+    bytes_total: int | None
     elapsed_seconds: Seconds
-    estimated_seconds: Seconds
+    estimated_seconds: Annotated[float | None, Field(ge=0, description="Of a whole waking, as learned.")]
+    eta_seconds: Annotated[float | None, Field(ge=0, description="Until it is ready, as far as is known.")]
     active_requests: int
+    waiting_requests: int
+    queue_position: Annotated[int | None, Field(ge=1, description="Of this very call, where it waits.")]
     reason: str | None
 
 
@@ -137,6 +143,31 @@ class ModelSchema(TypedDict):
     notes: list[str]
     live: Annotated[bool, Field(description="Whether a load has completed the description.")]
     json_schema: dict[str, Any]
+
+
+class RequestRow(TypedDict):
+    """A request that is under way; `position` counts from 1 while it waits for its turn, steps are known
+    of streams."""
+
+    id: Annotated[str, Field(description="Its `x-request-id`.")]
+    object: Literal["request"]
+    model: Annotated[str | None, Field(description="Null while its body is being read.")]
+    state: Literal["waiting", "running", "stopped"]
+    position: int | None
+    step: int | None
+    total: int | None
+    created_at: Annotated[int, Field(description="Unix seconds.")]
+    elapsed_seconds: float
+    remaining_seconds: Annotated[
+        float | None, Field(description="Until it is ended, where it has a deadline.")
+    ]
+
+
+class RequestList(TypedDict):
+    """The caller's own requests, the oldest first."""
+
+    object: Literal["list"]
+    data: list[RequestRow]
 
 
 class Index(TypedDict):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Final
 
 from starlette.requests import Request
 
+from gateway.peers import trusted
 from gateway.settings import Settings
 
 _SCHEME: Final = re.compile(r"https?")
@@ -25,7 +25,7 @@ def public_url(request: Request, settings: Settings, path: str) -> str:
         return settings.public_url.rstrip("/") + path
     base = request.base_url
     scheme, host, prefix = base.scheme, base.netloc, base.path.rstrip("/")
-    if _trusted(request, settings):
+    if request.client is not None and trusted(request.client.host, settings):
         scheme = _first(request, "x-forwarded-proto", _SCHEME) or scheme
         host = _first(request, "x-forwarded-host", _HOST) or host
         prefix = _first(request, "x-forwarded-prefix", _PREFIX).rstrip("/") or prefix
@@ -36,13 +36,3 @@ def _first(request: Request, header: str, form: re.Pattern[str]) -> str:
     """The value that the proxy nearest to the client has set; empty where it is none."""
     value = request.headers.get(header, "").partition(",")[0].strip()
     return value if form.fullmatch(value) else ""
-
-
-def _trusted(request: Request, settings: Settings) -> bool:
-    if request.client is None or not settings.trusted_proxies:
-        return False
-    try:
-        peer = ipaddress.ip_address(request.client.host)
-    except ValueError:
-        return False
-    return any(peer in ipaddress.ip_network(network) for network in settings.trusted_proxies)

@@ -12,7 +12,9 @@ import pybase64
 
 from compat.forms import field_value
 from compat.mapped import Operation
+from compat.parameters import TIMEOUT
 from compat.sources import Upload
+from compat.vocabulary import READERS
 from gateway.image_sources import ReadFile
 
 SIGNATURES: Final = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"RIFF", "image/webp"))
@@ -48,6 +50,15 @@ class ImagesCall:
         """Whether events are asked for."""
         value = self.body.get("stream")
         return (field_value("stream", value, field="stream") if self.form else value) is True
+
+    def without_timeout(self) -> tuple[ImagesCall, float | None]:
+        """The call without the field that is kept here, and its seconds.
+
+        Raises:
+            InvalidParameter
+        """
+        body, seconds = _without_timeout(self.body, form=self.form)
+        return replace(self, body=body), seconds
 
     def body_for(self, model: str) -> dict[str, Any]:
         """The fields that are no files, with the other server's name for the model."""
@@ -87,6 +98,16 @@ async def _inside(picture: Any, read_file: ReadFile) -> Any:
     return {"image_url": f"data:{_kind(data) or UNKNOWN};base64,{encoded}"}
 
 
+def _without_timeout(
+    given: Mapping[str, Any], *, form: bool = False
+) -> tuple[Mapping[str, Any], float | None]:
+    """The fields that go on, and the time that is watched over here; the other server need not know it."""
+    value = given.get(TIMEOUT)
+    value = field_value(TIMEOUT, value, field=TIMEOUT) if form and value != "" else value
+    seconds = None if value in (None, "") else float(READERS[TIMEOUT](TIMEOUT, value))
+    return {name: each for name, each in given.items() if name != TIMEOUT}, seconds
+
+
 def _uploads(value: object) -> list[Upload]:
     values = value if isinstance(value, list) else [value]
     return [each for each in values if isinstance(each, Upload)]
@@ -119,3 +140,10 @@ class NativeCall:
     route: NativeRoute
     body: Mapping[str, Any] | None = field(default=None, repr=False)
     stream: bool = False
+
+    def without_timeout(self) -> tuple[NativeCall, float | None]:
+        """As `ImagesCall.without_timeout`."""
+        if self.body is None:
+            return self, None
+        body, seconds = _without_timeout(self.body)
+        return replace(self, body=body), seconds

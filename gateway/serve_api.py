@@ -51,6 +51,7 @@ class ServeDetails(_Part):
     """What Serve runs. Without ``http_options`` it has not been started."""
 
     http_options: HttpOptions | None = None
+    proxy_location: str | None = None
     applications: dict[str, Application] = {}
 
 

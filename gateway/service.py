@@ -1,51 +1,42 @@
-"""The models this gateway serves, and one way in for every route: wake, call, retry."""
+"""The models this gateway serves, and one way in for every route."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import secrets
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from engines import presence
-from engines.calls import LARGEST_SEED, EngineCall, EngineEvent, EngineResult, Preview
-from engines.errors import (
-    EngineBusy,
-    EngineLeaving,
-    EngineLost,
-    LoadFailed,
-    ModelLoading,
-    UnknownModel,
-)
-from engines.schema import Frozen, PipelineSchema
+from engines.calls import EngineCall, EngineEvent, EngineResult
+from engines.errors import UnknownModel
+from engines.schema import Frozen
 from gateway.batch import Batch, Line, Outcome
 from gateway.batches import Batches
+from gateway.conductor import Conductor
+from gateway.coordination import Coordination, Exchange
 from gateway.deployments import application_name
 from gateway.fetching import Fetcher
 from gateway.files import Files
+from gateway.idempotency import Idempotency
 from gateway.image_sources import ImageSources
+from gateway.jobs import Jobs
+from gateway.jobs.calls import JobCall
+from gateway.jobs.job import Answer
+from gateway.jobs.work import Told
 from gateway.keeping import Keeping
-from gateway.lifecycle import Engine, Lifecycle, State, Status
+from gateway.lifecycle import Awake, Engine, State, Status
 from gateway.memory import Learned, ModelMemory
 from gateway.registry import Entry, ModelEntry, Registry
 from gateway.remotes import RemoteEntry
+from gateway.served import ServedModel
 from gateway.settings import Settings
 from gateway.storage import Storage
+from gateway.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from gateway.remote_server import RemoteServer
-
-_logger = logging.getLogger(__name__)
-
-TRIES: Final = 3
-"""How often a call is sent to an engine that dies, or leaves, under it."""
-ATTACH_SECONDS: Final = 0.5
-"""How long a call waits to learn that a running engine, found after a restart, is loaded."""
 
 
 def reach(entry: RemoteEntry) -> RemoteServer:
@@ -67,22 +58,31 @@ class GatewayConfig(Frozen):
 class Service:
     """Everything the routes need.
 
-    ``connect`` makes the engine client of a model, ``reach`` the client of a model of another server.
+    ``connect`` makes the engine client of a model, ``reach`` the client of a model of another server,
+    ``exchange`` the way to the conductor, for settings that may have changed.
     """
 
     def __init__(
-        self, connect: Callable[[str], Engine], reach: Callable[[RemoteEntry], RemoteServer] = reach
+        self,
+        connect: Callable[[str], Engine],
+        reach: Callable[[RemoteEntry], RemoteServer] = reach,
+        *,
+        exchange: Callable[[Settings], Exchange] | None = None,
     ) -> None:
         self._connect = connect
+        # Without any other, a conductor that knows of no rooms: everybody may wake.
+        alone = Conductor(connect)
+        self._exchange = exchange or (lambda _: alone.exchange)
         self._reach = reach
         self._remotes: dict[str, RemoteServer] = {}
-        self._lifecycles: dict[str, Lifecycle] = {}
+        self._served: dict[str, ServedModel] = {}
         self._memory = ModelMemory(None)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_listening: Callable[[], None] | None = None
+        self._coordination: Coordination | None = None
         self.models = Registry()
         self.settings = Settings()
-        self._keeping = Keeping(self.settings, self._execute_line)
+        self._keeping = self._new_keeping()
 
     def configure(self, config: GatewayConfig) -> None:
         """Take over a new set of models; those that stay keep their state. Needs a running loop."""
@@ -92,24 +92,29 @@ class Service:
         folder = config.settings.state_folder
         self.settings = config.settings
         self._configure_keeping()
+        self._configure_coordination()
         self._memory = ModelMemory(Path(folder) / "models" if folder else None)
-        before = {entry.name: entry for entry in self.models}
         self.models = Registry(self._with_memory(config.models), config.remotes)
         self._configure_remotes()
-        cards = {entry.name: entry.card for entry in self.models}
-        for entry in before.values():
-            if cards.get(entry.name) != entry.card:
-                self._lifecycles.pop(entry.name).close()
-        for entry in self.models:
-            if entry.name not in self._lifecycles:
-                self._lifecycles[entry.name] = self._new_lifecycle(entry)
+        entries = {entry.name: entry for entry in self.models}
+        for name, model in list(self._served.items()):
+            if name not in entries or not _same_engine(model.entry, entries[name]):
+                self._served.pop(name).close()
+        for name, entry in entries.items():
+            if name in self._served:
+                self._served[name].entry = entry
+            else:
+                self._served[name] = self._new_model(entry)
+        self._changed()
 
     def close(self) -> None:
         """Stop following the engines."""
         if self._stop_listening is not None:
             self._stop_listening()
-        for lifecycle in self._lifecycles.values():
-            lifecycle.close()
+        if self._coordination is not None:
+            self._coordination.close()
+        for model in self._served.values():
+            model.close()
         self._keeping.close()
 
     @property
@@ -127,6 +132,21 @@ class Service:
         """The batches and what works on them."""
         return self._keeping.batches
 
+    @property
+    def jobs(self) -> Jobs:
+        """The calls that are answered later."""
+        return self._keeping.jobs
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """What tells others of ended jobs."""
+        return self._keeping.webhooks
+
+    @property
+    def idempotency(self) -> Idempotency:
+        """The answers to requests with a key."""
+        return self._keeping.idempotency
+
     def image_sources(self) -> ImageSources:
         """Where the input pictures of a request are got from."""
         settings = self.settings
@@ -142,11 +162,24 @@ class Service:
         for remote in self._remotes.values():
             await remote.close()
 
+    def served(self, model: str) -> ServedModel:
+        """A model that has engines here, by its name."""
+        return self._served[model]
+
     def status(self, model: str) -> Status:
         """Where a model stands."""
         if model in self._remotes:
             return Status(state=State.REMOTE)
-        return self._lifecycles[model].status
+        return self._served[model].status
+
+    def admit(self, model: str) -> None:
+        """Raise where a request for the model that came now would be refused.
+
+        Raises:
+            EngineBusy: too many wait already.
+        """
+        if model in self._served:
+            self._served[model].line.require_room()
 
     def remote(self, model: str) -> RemoteServer:
         """The client of a model of another server."""
@@ -154,13 +187,13 @@ class Service:
 
     def fallback(self, entry: ModelEntry) -> Entry | None:
         """The model that can answer at once in the place of one that cannot; ``None`` if that one can."""
-        if entry.fallback is None or self._lifecycles[entry.name].ready:
+        if entry.fallback is None or self._served[entry.name].life.ready:
             return None
         try:
             found = self.models.listed(entry.fallback)
         except UnknownModel:
             return None
-        awake = isinstance(found, RemoteEntry) or self._lifecycles[found.name].ready
+        awake = isinstance(found, RemoteEntry) or self._served[found.name].life.ready
         return found if awake and found.name != entry.name else None
 
     async def wake_unless_ready(self, model: str) -> Status | None:
@@ -169,92 +202,57 @@ class Service:
         Raises:
             LoadFailed: the last load failed and its back-off still lasts.
         """
-        lifecycle = self._lifecycles[model]
-        if lifecycle.ready:
-            return None
-        waking = lifecycle.wake()
-        if lifecycle.engine_running:
-            await asyncio.wait([waking], timeout=ATTACH_SECONDS)
-        return None if lifecycle.ready else lifecycle.status
+        return await self._served[model].wake_unless_ready()
 
     async def generate(self, model: str, call: EngineCall, *, hold_seconds: float) -> EngineResult:
-        """Wake the model if need be and draw; the call outlives the death of an engine.
-
-        The seed is fixed before the first try, so that a second one draws the same picture.
+        """Draw with a model, as `ServedModel.generate`.
 
         Raises:
-            ModelLoading: not ready within ``hold_seconds``.
-            EngineError: what the engine raised.
+            EngineBusy, ModelLoading, EngineError
         """
-        lifecycle = self._lifecycles[model]
-        if call.seed is None:
-            call = replace(call, seed=secrets.randbelow(LARGEST_SEED - call.count))
-        with lifecycle.working():
-            for attempt in range(1, TRIES + 1):
-                await lifecycle.ensure_ready(hold_seconds)
-                try:
-                    return await lifecycle.engine.generate(call)
-                except (EngineLost, EngineLeaving) as error:
-                    _logger.warning("%s (try %d of %d)", error, attempt, TRIES)
-                    lifecycle.presence_changed(False)
-                    if attempt == TRIES:
-                        raise
-        raise AssertionError("unreachable: the last try returns or raises")
+        return await self._served[model].generate(call, hold_seconds=hold_seconds)
 
     async def generate_behind(self, model: str, call: EngineCall, *, until: float) -> EngineResult:
-        """Draw when no live request of the model is under way; try again until the time ``until``.
+        """Draw behind every live request, as `ServedModel.generate_behind`.
 
         Raises:
-            EngineError: what trying again does not cure, or ``until`` (Unix seconds) has come.
+            EngineError
         """
-        lifecycle = self._lifecycles[model]
-        while True:
-            await lifecycle.idle()
-            try:
-                return await self.generate(model, call, hold_seconds=self.settings.hold_seconds)
-            except (LoadFailed, ModelLoading, EngineBusy, EngineLost, EngineLeaving) as error:
-                wait = error.retry_after_seconds or 1.0
-                if time.time() + wait > until:
-                    raise
-                await asyncio.sleep(wait)
+        hold = self.settings.hold_seconds
+        return await self._served[model].generate_behind(call, hold_seconds=hold, until=until)
 
     async def stream(
         self, model: str, call: EngineCall, *, hold_seconds: float
     ) -> AsyncGenerator[EngineEvent | Status]:
-        """As `generate`, telling of the way; while the model wakes, where it stands from time to time.
-
-        An engine that dies is replaced as long as no picture of the way was sent.
+        """Draw and tell of the way, as `ServedModel.stream`.
 
         Raises:
-            ModelLoading, EngineError: as `generate`.
+            EngineBusy, ModelLoading, EngineError
         """
-        lifecycle = self._lifecycles[model]
-        if call.seed is None:
-            call = replace(call, seed=secrets.randbelow(LARGEST_SEED - call.count))
-        shown = False
-        with lifecycle.working():
-            for attempt in range(1, TRIES + 1):
-                async for status in lifecycle.becoming_ready(hold_seconds):
-                    yield status
-                try:
-                    # Closed at once when the reader leaves: that is what stops the drawing.
-                    async with aclosing(lifecycle.engine.stream(call)) as events:
-                        async for event in events:
-                            shown = shown or isinstance(event, Preview)
-                            yield event
-                    return
-                except (EngineLost, EngineLeaving) as error:
-                    _logger.warning("%s (try %d of %d)", error, attempt, TRIES)
-                    lifecycle.presence_changed(False)
-                    if attempt == TRIES or shown:
-                        raise
+        async with aclosing(self._served[model].stream(call, hold_seconds=hold_seconds)) as events:
+            async for event in events:
+                yield event
 
     def _configure_keeping(self) -> None:
         if self._keeping.started and self._keeping.serves(self.settings):
             return
         self._keeping.close()
-        self._keeping = Keeping(self.settings, self._execute_line)
+        self._keeping = self._new_keeping()
         self._keeping.start()
+
+    def _new_keeping(self) -> Keeping:
+        return Keeping(
+            self.settings,
+            self._execute_line,
+            draw=self._draw_job,
+            models=lambda: self.models.names,
+            current=lambda: self.settings,
+        )
+
+    async def _draw_job(self, call: JobCall, told: Told) -> Answer:
+        from gateway.jobs.drawing import draw  # which is built on this module
+
+        return await draw(self, call, told)
 
     async def _execute_line(self, batch: Batch, line: Line) -> Outcome:
         from gateway.images import execute_line  # which is built on this module
@@ -276,38 +274,61 @@ class Service:
             learned = self._memory.recall(entry.card)
             yield entry if learned is None else entry.model_copy(update={"schema_": learned.schema_})
 
-    def _new_lifecycle(self, entry: ModelEntry) -> Lifecycle:
-        learned = self._memory.recall(entry.card)
+    def _configure_coordination(self) -> None:
+        """Speak with the conductor that these settings ask for."""
+        if self._coordination is not None:
+            self._coordination.close()
+        self._coordination = Coordination(lambda: self._served, self._exchange(self.settings))
+        self._coordination.start()
 
-        def on_ready(schema: PipelineSchema | None, seconds: float | None) -> None:
-            self._learn(entry.name, schema, seconds)
+    def _changed(self) -> None:
+        if self._coordination is not None:
+            self._coordination.changed()
 
-        lifecycle = Lifecycle(
-            entry.name,
+    def _new_model(self, entry: ModelEntry) -> ServedModel:
+        model = ServedModel(
+            entry,
             self._connect(entry.name),
+            learned=self._memory.recall(entry.card),
             backoff_seconds=self.settings.failure_backoff_seconds,
-            estimate=learned.load_seconds if learned else None,
-            on_ready=on_ready,
+            on_change=self._changed,
+            on_learned=self._learn,
+            neighbours=self._has_neighbours,
         )
-        if lifecycle.engine_running:
-            lifecycle.presence_changed(True)
-        return lifecycle
+        if model.engine.running():
+            model.presence_changed(True)
+        return model
 
-    def _learn(self, model: str, schema: PipelineSchema | None, seconds: float | None) -> None:
-        if schema is None or model not in self._lifecycles:
+    def _has_neighbours(self, model: ServedModel) -> bool:
+        here = set(model.engine.places())
+        others = (other for other in self._served.values() if other is not model and other.idle)
+        return any(here & set(other.engine.places()) for other in others)
+
+    def _learn(self, model: ServedModel, awake: Awake | None) -> None:
+        if self._served.get(model.name) is not model:
             return
-        entry = self.models.get(model).model_copy(update={"schema_": schema})
-        self.models = self.models.replaced(entry)
-        if seconds is not None:
-            learned = Learned(schema_=schema, load_seconds=seconds)
+        entry = self.models.get(model.name)
+        if awake is not None and awake.schema is not None:
+            entry = entry.model_copy(update={"schema_": awake.schema})
+            self.models = self.models.replaced(entry)
+            model.entry = entry
+        if awake is None or awake.seconds is not None:
+            learned = Learned(
+                schema_=entry.schema_, load_seconds=model.life.load_seconds, memory_bytes=model.measured_bytes
+            )
             asyncio.get_running_loop().run_in_executor(None, self._memory.remember, entry.card, learned)
 
     def _presence_changed(self, application: str, replicas: frozenset[str]) -> None:
         """Called by the router, from whatever thread it runs in."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._tell_lifecycle, application, bool(replicas))
+            self._loop.call_soon_threadsafe(self._tell_model, application, bool(replicas))
 
-    def _tell_lifecycle(self, application: str, running: bool) -> None:
-        for model, lifecycle in self._lifecycles.items():
-            if application_name(model) == application:
-                lifecycle.presence_changed(running)
+    def _tell_model(self, application: str, running: bool) -> None:
+        for name, model in self._served.items():
+            if application_name(name) == application:
+                model.presence_changed(running)
+
+
+def _same_engine(one: ModelEntry, other: ModelEntry) -> bool:
+    """Whether two entries are served by the same application, which a change of either would replace."""
+    return one.card == other.card and one.options == other.options

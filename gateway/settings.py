@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
@@ -16,6 +17,10 @@ from gateway.limits import Limits
 
 ENVIRONMENT_PREFIX: Final = "KANDINSKY_"
 DIGEST: Final = "sha256:"
+EVERY_NODE: Final = "every-node"
+"""Of `Settings.gateways`."""
+SECRET_PREFIX: Final = "whsec_"
+DATABASES: Final = ("postgresql://", "sqlite:///")
 
 
 def digest(key: str) -> str:
@@ -33,6 +38,18 @@ class Settings(Frozen):
         default=280.0,
         ge=0,
         description="How long an OpenAI call is held while its model loads, before a 503.",
+    )
+    max_request_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="How long a call may take in all, waiting and waking included, before it is ended with a "
+        "504; a call may ask for less with `timeout`.",
+    )
+    max_concurrent_per_key: int = Field(
+        default=0,
+        ge=0,
+        description="How many calls that draw one key (or, without keys, one address) may have under way at "
+        "once, before a 429; 0 for any number.",
     )
     strict: bool = Field(
         default=False,
@@ -83,6 +100,34 @@ class Settings(Frozen):
     trusted_proxies: tuple[str, ...] = Field(
         default=(), description="Networks (CIDR) of proxies whose X-Forwarded headers are believed."
     )
+    database_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="Where jobs, webhooks and answers to repeat are written down: "
+        "postgresql://user:password@host/name, which several gateways can share; by default a file in the "
+        "state folder, or a temporary one where there is none.",
+    )
+    job_seconds: int = Field(
+        default=86400,
+        ge=3600,
+        description="How long a job (`Prefer: respond-async`) may wait, and how long it is kept after its "
+        "end, in seconds.",
+    )
+    idempotency_seconds: int = Field(
+        default=86400,
+        ge=60,
+        description="How long the answer to a request with an `Idempotency-Key` is kept for repetitions, in "
+        "seconds.",
+    )
+    webhook_secrets: tuple[str, ...] = Field(
+        default=(),
+        repr=False,
+        description="Secrets that webhooks are signed with: `whsec_` and base64 of 24 to 64 bytes; every one "
+        "signs. Without any, none are sent. They can be read in Ray's dashboard.",
+    )
+    webhook_networks: tuple[str, ...] = Field(
+        default=(), description="Networks (CIDR) that webhooks may go to although they are private."
+    )
     api_keys: tuple[str, ...] = Field(
         default=(),
         repr=False,
@@ -96,27 +141,97 @@ class Settings(Frozen):
         description="Open checkpoints that are pickles (.ckpt, .pt, .bin); nothing in them is executed. "
         "`false` refuses them: then only safetensors are loaded.",
     )
+    swap_patience_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        description="How long a model may wait for the room of a busy one before that one gives no more "
+        "turns, in seconds.",
+    )
+    gpu_memory_share: float = Field(
+        default=0.92,
+        gt=0,
+        le=1,
+        description="Part of a GPU's memory that the models on it may fill together.",
+    )
+    host_memory_gb: float | None = Field(
+        default=None,
+        gt=0,
+        description="Memory of each node that models without a GPU may fill together, in 2**30 bytes; by "
+        "default what Ray found there.",
+    )
+    parking_gb: float = Field(
+        default=0.0,
+        ge=0,
+        description="Memory of the host for the weights of models that made room on a GPU, in 2**30 bytes: "
+        "they come back faster from there.",
+    )
+    spare_engines: int = Field(
+        default=1,
+        ge=0,
+        description="Processes with all libraries imported that wait on each node for the next model that "
+        "wakes; each holds about 470 MB. 0 for none: a wake then takes the seconds of the imports longer.",
+    )
     failure_backoff_seconds: float = Field(
         default=2.0,
         gt=0,
         description="Pause after a failed load; doubled by each further failure, up to 60 s.",
     )
+    gateways: int | Literal["every-node"] = Field(
+        default=1,
+        description="How many gateways answer: a number, all on the head's machine, or `every-node`: one on "
+        "each machine of the cluster, behind that machine's own port; they need a shared `storage_url`.",
+    )
     state_folder: str | None = Field(
         default=None, description="Folder in which what was learned of models (schemas, load times) is kept."
     )
 
-    @field_validator("fetch_networks", "trusted_proxies", "api_keys", "cors_origins", mode="before")
+    @field_validator(
+        "fetch_networks",
+        "trusted_proxies",
+        "api_keys",
+        "cors_origins",
+        "webhook_secrets",
+        "webhook_networks",
+        mode="before",
+    )
     @classmethod
     def _listed(cls, value: object) -> object:
         """A variable of the environment holds a list with commas."""
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("gateways", mode="before")
+    @classmethod
+    def _counted(cls, value: object) -> object:
+        if value == EVERY_NODE:
+            return value
+        number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+        # A bool is an int to Python.
+        if type(number) is not int or number < 1:
+            raise ValueError(f"expected a number from 1, or {EVERY_NODE}")
+        return number
 
     @field_validator("storage_options", mode="before")
     @classmethod
     def _parsed(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value
 
-    @field_validator("fetch_networks", "trusted_proxies")
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(DATABASES):
+            raise ValueError(f"expected an address that starts with {' or '.join(DATABASES)}")
+        return value
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _webhook_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for secret in value:
+            # Not quoted in the message: it is a secret.
+            if not secret.startswith(SECRET_PREFIX) or not 24 <= len(_decoded(secret)) <= 64:
+                raise ValueError(f"expected {SECRET_PREFIX} and base64 of 24 to 64 bytes")
+        return value
+
+    @field_validator("fetch_networks", "trusted_proxies", "webhook_networks")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:
@@ -143,6 +258,13 @@ class Settings(Frozen):
             unknown_fields=self.unknown_fields,
             default_response_format=self.default_response_format,
         )
+
+
+def _decoded(secret: str) -> bytes:
+    try:
+        return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except ValueError:
+        return b""
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:

@@ -3,8 +3,10 @@
 ::
 
     cluster.json        the Ray cluster that was started here (`ClusterRecord`)
+    node.json           this machine as a node of another machine's cluster (`NodeRecord`)
     auth_token          its token, readable by the owner alone
     gcs/                Ray's own store: after everything was killed, the applications come back
+    gateway.sqlite3     jobs, webhooks, answers to repeat, unless a database is set
     deployments.json    what was deployed when the service was stopped on purpose
     keys/               of other servers whose models are served, readable by the owner alone
     schemas/ models/    what was read from models: caches
@@ -48,6 +50,7 @@ class ClusterRecord(Frozen):
 
     ``session`` is the Unix session that all its processes share; ``head`` are those without which
     it is broken. ``serving``: something was deployed in it, so Ray's store has it after a crash.
+    ``cluster_host`` is the address at which other machines join, ``None`` where none can.
     """
 
     session: int
@@ -56,7 +59,23 @@ class ClusterRecord(Frozen):
     temporary: str
     host: str
     port: int
+    gcs_port: int = 6379
+    cluster_host: str | None = None
     serving: bool = False
+
+
+class NodeRecord(Frozen):
+    """This machine as a node of the cluster at ``address`` (host and port of its head).
+
+    ``session`` is the Unix session that all its processes share, ``raylet`` the one without which it is
+    none, ``node_id`` Ray's name of it.
+    """
+
+    address: str
+    session: int
+    raylet: ProcessId
+    node_id: str
+    temporary: str
 
 
 class Deployed(Frozen):
@@ -95,6 +114,7 @@ class StateFolder:
         self.start_log = root / "logs" / "ray_start.log"
         self.keys = root / "keys"
         self._cluster = root / "cluster.json"
+        self._node = root / "node.json"
         self._remembered = root / "deployments.json"
 
     @property
@@ -162,6 +182,20 @@ class StateFolder:
             self._cluster.unlink(missing_ok=True)
         else:
             write_private(self._cluster, record.model_dump_json().encode())
+
+    def node(self) -> NodeRecord | None:
+        """What this machine joined last and has not left, whether it still runs or not."""
+        try:
+            return NodeRecord.model_validate_json(self._node.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def record_node(self, record: NodeRecord | None) -> None:
+        """Note that this machine is a node, or that it is none."""
+        if record is None:
+            self._node.unlink(missing_ok=True)
+        else:
+            write_private(self._node, record.model_dump_json().encode())
 
     def remembered(self) -> Deployed:
         """What was deployed when the service was last stopped on purpose.

@@ -18,6 +18,7 @@ from compat.mapped import Mapped
 from engines.calls import EngineCall, EngineEvent, EngineResult, Preview
 from engines.errors import EngineError
 from gateway import native
+from gateway.drawing import followed
 from gateway.lifecycle import Status
 from gateway.middleware import request_id
 from gateway.registry import ModelEntry
@@ -60,7 +61,7 @@ async def native_stream(service: Service, entry: ModelEntry, call: EngineCall) -
 
 
 async def _stream(service: Service, entry: ModelEntry, call: EngineCall, frames: Frames) -> Response:
-    drawing = service.stream(entry.name, call, hold_seconds=service.settings.hold_seconds)
+    drawing = followed(service, entry, call)
     first = await anext(drawing)
     body = _frames(drawing, first, frames, request_id.get())
     return StreamingResponse(body, media_type=events.MEDIA_TYPE, headers=HEADERS)

@@ -19,9 +19,12 @@ PURE = (
     "engines.errors",
     "engines.formats",
     "engines.hub",
+    "engines.marking",
     "engines.opening",
+    "engines.preloading",
     "engines.scaling",
     "engines.schema",
+    "engines.standing",
     "engines.validation",
 )
 

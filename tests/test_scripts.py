@@ -101,6 +101,13 @@ def test_the_first_run_installs_and_deploys(deploy: Deploy, tmp_path: Path) -> N
     assert calls(tmp_path)[-1] == "-P -m gateway deploy /models/k3 --model-name k 3"
 
 
+def test_the_first_run_on_another_machine_installs_and_joins(deploy: Deploy, tmp_path: Path) -> None:
+    done = deploy("--join", "10.0.0.1:6379", "--resource", "slot")
+    assert done.returncode == 0, done.stderr
+    assert any(call.startswith("-m pip install") for call in calls(tmp_path))
+    assert calls(tmp_path)[-1] == "-P -m gateway join 10.0.0.1:6379 --resource slot"
+
+
 def test_the_second_run_installs_nothing(deploy: Deploy, tmp_path: Path) -> None:
     deploy()
     (tmp_path / "calls").unlink()
@@ -168,7 +175,8 @@ def test_a_python_that_is_none_is_named(deploy: Deploy, python: str, message: st
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(("--status",), 3), (("--undeploy", "k3"), 3), (("--stop",), 0)]
+    ("arguments", "code"),
+    [(("--status",), 3), (("--undeploy", "k3"), 3), (("--stop",), 0), (("--leave",), 0)],
 )
 def test_before_the_first_run_nothing_is_installed_to_look_or_to_stop(
     deploy: Deploy, tmp_path: Path, arguments: tuple[str, ...], code: int
@@ -183,6 +191,8 @@ def test_before_the_first_run_nothing_is_installed_to_look_or_to_stop(
         (("--stop", "--list"), "--stop and --list do not go together"),
         (("--undeploy",), "--undeploy needs the name of a model"),
         (("--undeploy", "k3", "sd"), "--undeploy takes one name: sd"),
+        (("--join",), "--join needs the HOST:PORT of a cluster"),
+        (("--join", "head:6379", "--leave"), "--join and --leave do not go together"),
     ],
 )
 def test_words_that_make_no_sense_are_refused(

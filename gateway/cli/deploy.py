@@ -72,6 +72,25 @@ def kinds(words: tuple[str, ...]) -> dict[str, str]:
     return {name: kind for name, kind in named.items() if kind != "none"}
 
 
+def amounts(words: tuple[str, ...]) -> dict[str, float]:
+    """Resources that were given as NAME=AMOUNT; NAME alone is one of it.
+
+    Raises:
+        NotDeployable: a word is of neither form.
+    """
+    named = pairs(
+        tuple(word if "=" in word else f"{word}=1" for word in words), option="resource", example="slot=1"
+    )
+    try:
+        found = {name: float(amount) for name, amount in named.items()}
+    except ValueError as error:
+        raise NotDeployable(f"bad option resource: {error}") from error
+    for name, amount in found.items():
+        if not 0 < amount < float("inf"):
+            raise NotDeployable(f"bad option resource: {name}={amount:g} is not an amount above 0")
+    return found
+
+
 def pairs(words: tuple[str, ...], *, option: str, example: str) -> dict[str, str]:
     """Words of the form NAME=VALUE.
 

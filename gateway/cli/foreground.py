@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Final
+from typing import Final, Protocol
 
-from gateway.control import Control
 from gateway.problems import ClusterFailed
 
 LOOK_SECONDS: Final = 1.0
 
 
-def stay(control: Control) -> None:
-    """Wait for SIGINT or SIGTERM, then stop the service.
+class Running(Protocol):
+    """What runs on this machine: a service, or a node of another one's."""
+
+    def is_up(self) -> bool:
+        """Whether it still runs."""
+
+    def stop(self) -> bool:
+        """End it, and say whether there was anything to end."""
+
+
+def stay(running: Running) -> None:
+    """Wait for SIGINT or SIGTERM, then stop what runs.
 
     Raises:
         ClusterFailed: the cluster ended by itself; starting again brings everything back.
@@ -22,6 +31,6 @@ def stay(control: Control) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: asked.set())
     while not asked.wait(LOOK_SECONDS):
-        if not control.is_up():
-            raise ClusterFailed("the Ray cluster has ended; start again to bring everything back")
-    control.stop()
+        if not running.is_up():
+            raise ClusterFailed("Ray has ended on this machine; start again to bring everything back")
+    running.stop()

@@ -32,6 +32,10 @@ app.add_typer(cache, name="cache")
 Foreground = Annotated[
     bool, typer.Option("--foreground", help="Stay, and end the service when interrupted (for supervisors).")
 ]
+ClusterHost = Annotated[
+    str | None,
+    typer.Option(help="Address of this machine at which others may join (without it, none can)."),
+]
 Components = Annotated[
     list[str] | None,
     typer.Option(help="A part of the model that lies elsewhere, as NAME=PATH (repeatable)."),
@@ -62,6 +66,20 @@ def deploy(
     ] = None,
     max_replicas: Annotated[int | None, typer.Option(min=1, help="Most copies loaded at once.")] = None,
     num_gpus: Annotated[float | None, typer.Option(min=0, help="GPUs to reserve for a copy.")] = None,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(help="A name that its machine must have joined with, as NAME or NAME=AMOUNT."),
+    ] = None,
+    memory_gb: Annotated[
+        float | None, typer.Option(min=0, help="Memory it needs on its device; measured where not said.")
+    ] = None,
+    keep_warm: Annotated[
+        bool | None, typer.Option(help="Load it at once, and never send it to sleep for others.")
+    ] = None,
+    warm_up: Annotated[
+        bool | None, typer.Option(help="Draw a picture at the end of the load (on a GPU it does).")
+    ] = None,
+    max_queued: Annotated[int | None, typer.Option(min=1, help="Most requests that may wait for it.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images denoised together.")] = None,
     moderation: Annotated[
         bool | None, typer.Option(help="Refuse what the model's own safety checker objects to.")
@@ -81,13 +99,14 @@ def deploy(
         str | None,
         typer.Option(help="Model that answers OpenAI's calls while this one is not awake; '' for none."),
     ] = None,
+    cluster_host: ClusterHost = None,
     foreground: Foreground = False,
 ) -> None:
     """Serve a model; starts the service if it does not run.
 
     What is not said stays as it is with a model that is deployed already.
     """
-    from gateway.cli.deploy import kinds, run
+    from gateway.cli.deploy import amounts, kinds, run
 
     options: dict[str, Any] = {
         "device": device,
@@ -96,13 +115,18 @@ def deploy(
         "idle_seconds": idle_seconds,
         "max_replicas": max_replicas,
         "num_gpus": num_gpus,
+        "resources": amounts(tuple(resource)) if resource else None,
+        "memory_gb": memory_gb,
+        "keep_warm": keep_warm,
+        "warm_up": warm_up,
+        "max_queued": max_queued,
         "batch_size": batch_size,
         "moderation": moderation,
         "offload": offload,
         "quantize": kinds(tuple(quantize)) if quantize else None,
     }
     run(
-        _control(),
+        _control(CLUSTER_HOST=cluster_host),
         model=model,
         name=model_name,
         prior=prior,
@@ -211,14 +235,24 @@ def undeploy(name: Annotated[str, typer.Argument(help="Name of a deployed model.
 
 
 @app.command()
-def start(foreground: Foreground = False) -> None:
+def start(
+    cluster_host: ClusterHost = None,
+    gateways: Annotated[
+        str | None,
+        typer.Option(help="How many gateways answer: a number, or every-node."),
+    ] = None,
+    foreground: Foreground = False,
+) -> None:
     """Start the service with the models it served last."""
     from gateway.cli.foreground import stay
 
-    control = _control()
+    control = _control(CLUSTER_HOST=cluster_host, KANDINSKY_GATEWAYS=gateways)
     cluster, deployed = control.start()
     names = ", ".join(entry.name for entry in deployed.entries) or "no model yet"
     print(f"The service runs at {cluster.url} with {names}.", flush=True)
+    if cluster.joined_at is not None:
+        token = f"--token-file FILE (a copy of {cluster.token_file})"
+        print(f"Other machines join it with: join {cluster.joined_at} {token}", flush=True)
     if foreground:
         stay(control)
 
@@ -229,12 +263,67 @@ def stop() -> None:
     print("Stopped." if _control().stop() else "Nothing was running.")
 
 
-def _control() -> Control:
+@app.command()
+def join(
+    address: Annotated[str, typer.Argument(help="HOST:PORT of the head's cluster, as in 10.0.0.1:6379.")],
+    token_file: Annotated[
+        Path | None, typer.Option(help="A copy of the head's auth_token; - reads standard input.")
+    ] = None,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(help="A name to pin models to this machine by, as NAME or NAME=AMOUNT (repeatable)."),
+    ] = None,
+    num_gpus: Annotated[float | None, typer.Option(min=0, help="GPUs to offer; without it all.")] = None,
+    node_ip: Annotated[
+        str | None, typer.Option(help="Address at which the cluster reaches this machine.")
+    ] = None,
+    foreground: Foreground = False,
+) -> None:
+    """Make this machine a node of another one's cluster: engines run here, too."""
+    from gateway.cli import membership
+
+    membership.join(
+        address,
+        token_file=token_file,
+        node_ip=node_ip,
+        resources=tuple(resource or ()),
+        num_gpus=num_gpus,
+        foreground=foreground,
+    )
+
+
+@app.command()
+def leave(
+    seconds: Annotated[
+        int, typer.Option(min=0, help="How long what is being drawn here has to end; 0 leaves at once.")
+    ] = 300,
+) -> None:
+    """Take this machine out of the cluster that it joined."""
+    from gateway.cli import membership
+
+    print("Left." if membership.member_of_here().leave(seconds) else "This machine was in no cluster.")
+
+
+@app.command()
+def export(
+    into: Annotated[
+        Path | None, typer.Option(help="A file with a RayService (KubeRay): print it with these models.")
+    ] = None,
+) -> None:
+    """Print what is deployed as Ray Serve's configuration, for a cluster that somebody else runs."""
+    from gateway.cli.export import run
+
+    run(_control(), into=into)
+
+
+def _control(**variables: str | None) -> Control:
+    """The service of this state folder; ``variables`` that were given win over the environment's."""
     from gateway.cli.progress import Progress
     from gateway.control import Control
     from gateway.state import StateFolder, state_root
 
-    return Control(StateFolder(state_root(os.environ)), os.environ, Progress())
+    given = {name: value for name, value in variables.items() if value is not None}
+    return Control(StateFolder(state_root(os.environ)), {**os.environ, **given}, Progress())
 
 
 def main() -> None:

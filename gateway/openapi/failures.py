@@ -11,6 +11,7 @@ from compat.errors import TABLE, row_of
 from engines import errors as engine_errors
 from engines.errors import Unavailable
 from gateway.openapi.headers import EVERYWHERE, headers
+from gateway.under_way import RATE
 
 Failures = tuple[type[BaseException], ...]
 
@@ -23,6 +24,7 @@ BODY: Final[Failures] = (
 )
 QUERY: Final[Failures] = (engine_errors.InvalidParameter,)
 STORED: Final[Failures] = (engine_errors.StorageFailed,)
+JOB: Final[Failures] = (errors.JobNotFound, engine_errors.StorageFailed)
 FIELDS: Final[Failures] = (
     engine_errors.UnknownParameter,
     engine_errors.MissingParameter,
@@ -50,6 +52,8 @@ DRAWING: Final[Failures] = (
     engine_errors.NotLoadable,
     engine_errors.LoadFailed,
     engine_errors.GenerationFailed,
+    engine_errors.BrokenPicture,
+    engine_errors.DeviceFailed,
     engine_errors.OutOfMemory,
     engine_errors.Unavailable,
     engine_errors.ModelLoading,
@@ -57,6 +61,9 @@ DRAWING: Final[Failures] = (
     engine_errors.EngineLeaving,
     engine_errors.EngineLost,
     engine_errors.GenerationStopped,
+    engine_errors.DeadlineExceeded,
+    errors.CallerBusy,
+    errors.IdempotencyKeyReused,
 )
 IMAGES: Final[Failures] = (
     *DRAWING,
@@ -72,12 +79,15 @@ PICTURES: Final[Failures] = (
     errors.FileNotStored,
 )
 NATIVE: Final[Failures] = (errors.ModelNotFound, remote_errors.NativeRoutesAbsent)
+REQUEST: Final[Failures] = (errors.RequestNotFound,)
 NATIVE_REMOTE: Final[Failures] = (*NATIVE, *REMOTE)
 NATIVE_DRAWING: Final[Failures] = (*NATIVE, *DRAWING)
 ROOT: Final[Failures] = (engine_errors.UnknownModel,)
 ANYWHERE: Final[Failures] = (errors.InvalidUrl, errors.MethodNotAllowed, engine_errors.InvalidRequest)
 """What belongs to no route of the document: paths and methods that it does not have."""
 
+STOPPED: Final = "Stopped"
+"""The phrase of 499, which HTTP does not know."""
 PASSED_ON: Final = (409, 422, 429)
 """Statuses of another server's refusals beside 400, whose meaning is theirs."""
 
@@ -98,10 +108,14 @@ def answer(status: int, kinds: Iterable[type[BaseException]]) -> dict[str, Any]:
     kinds = tuple(kinds)
     lines = [f"- {_named(kind)}: {_meaning(kind)}" for kind in kinds]
     return {
-        "description": "\n".join([f"{HTTPStatus(status).phrase}.", "", *lines]),
+        "description": "\n".join([f"{_phrase(status)}.", "", *lines]),
         "headers": headers(*EVERYWHERE, *_own_headers(kinds)),
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
     }
+
+
+def _phrase(status: int) -> str:
+    return STOPPED if status == row_of(engine_errors.GenerationStopped).status else HTTPStatus(status).phrase
 
 
 def _named(kind: type[BaseException]) -> str:
@@ -122,6 +136,8 @@ def _own_headers(kinds: Iterable[type[BaseException]]) -> list[str]:
             names.append("Retry-After")
         if not row_of(kind).retry or issubclass(kind, remote_errors.RemoteRefusal):
             names.append("x-should-retry")
+        if kind is errors.CallerBusy:
+            names += RATE
         if kind is errors.RangeNotSatisfiable:
             names.append("Content-Range")
         if kind is errors.MethodNotAllowed:

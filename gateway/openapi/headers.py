@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.answering import FALLBACK_HEADER
+from gateway.idempotency import REPLAYED_HEADER
+from gateway.preferences import APPLIED_HEADER
+from gateway.under_way import RATE
 
 _TEXT: Final = {"type": "string"}
 _COUNT: Final = {"type": "integer", "minimum": 0}
@@ -30,11 +33,29 @@ HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
         "description": "`false`: OpenAI's SDKs do not send the request again.",
         "schema": {"type": "string", "enum": ["true", "false"]},
     },
+    **{
+        name: {"description": f"{text} Only with a limit set.", "schema": schema}
+        for name, text, schema in zip(
+            RATE,
+            (
+                "How many calls that draw the caller may have under way at once.",
+                "How many more it may begin now.",
+                "When all of them will probably have ended, as `1s` or `6m0s`.",
+            ),
+            (_COUNT, _COUNT, _TEXT),
+            strict=True,
+        )
+    },
     FALLBACK_HEADER: {
         "description": "The model that answered in the place of the one that was asked for.",
         "schema": _TEXT,
     },
     "Location": {"description": "The path to ask for progress.", "schema": _TEXT},
+    APPLIED_HEADER: {"description": "The preference that was followed.", "schema": _TEXT},
+    REPLAYED_HEADER: {
+        "description": "`true`: the answer to an earlier request with this `Idempotency-Key`.",
+        "schema": _TEXT,
+    },
     "Allow": {"description": "The methods of this path.", "schema": _TEXT},
     "ETag": {"description": "Names the bytes, which never change.", "schema": _TEXT},
     "Accept-Ranges": {"description": "Parts can be asked for, in `bytes`.", "schema": _TEXT},

@@ -9,17 +9,32 @@ from typing import Any, Final
 
 from compat import errors
 from compat.mapped import Operation
+from engines import errors as engine_errors
 from gateway.answering import FALLBACK_HEADER
+from gateway.deadlines import HEADER
 from gateway.delivery import PICTURES_PATH
+from gateway.idempotency import REPLAYED_HEADER
 from gateway.openapi import failures
 from gateway.openapi.failures import Failures
 from gateway.openapi.shapes import event, reference
+from gateway.openapi.wishes import WISHES
+from gateway.preferences import APPLIED_HEADER
+from gateway.under_way import RATE
 
 JSON: Final = "application/json"
 FORM: Final = "multipart/form-data"
 EVENTS: Final = "text/event-stream"
 BINARY: Final[Mapping[str, Any]] = {"type": "string", "format": "binary"}
 PICTURE_TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/gif")
+
+
+_TIMEOUT: Final[Mapping[str, Any]] = {
+    "name": HEADER,
+    "in": "header",
+    "description": "Seconds after which a call that is not finished is ended; as `timeout` in the body.",
+    "schema": {"type": "number", "exclusiveMinimum": 0},
+    "example": 600,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +67,23 @@ def _json(shape: str, description: str, **links: Mapping[str, Any]) -> Mapping[i
     return {200: Answer(description=description, content={JSON: reference(shape)}, links=links)}
 
 
+def _later(*others: Mapping[str, Any]) -> Answer:
+    """The answer to a call that is answered later; some routes have other reasons for a 202."""
+    schemas = (*others, reference("JobObject"))
+    return Answer(
+        description="It is answered later, as was preferred."
+        + (" Or: the model was asleep, and is being loaded now." if others else ""),
+        content={JSON: {"anyOf": list(schemas)} if others else schemas[0]},
+        headers=("Location", APPLIED_HEADER, REPLAYED_HEADER, *RATE, *(("Retry-After",) if others else ())),
+        links={
+            "job": _link("jobs_retrieve", "job_id", "id"),
+            "result": _link("jobs_result", "job_id", "id"),
+            "cancellation": _link("jobs_cancel", "job_id", "id"),
+            "deletion": _link("jobs_delete", "job_id", "id"),
+        },
+    )
+
+
 def _link(operation: str, parameter: str, place: str) -> dict[str, Any]:
     return {"operationId": operation, "parameters": {parameter: f"$response.body#/{place}"}}
 
@@ -68,9 +100,17 @@ def _images(operation: Operation, *names: str) -> Described:
         content[EVENTS] = {"oneOf": list(stream)}
     drawn = "The pictures; with `stream` an event for each picture of the way, and one for the last."
     return Described(
-        answers={200: Answer(description=drawn, content=content, headers=(FALLBACK_HEADER,))},
+        answers={
+            200: Answer(
+                description=drawn,
+                content=content,
+                headers=(FALLBACK_HEADER, APPLIED_HEADER, REPLAYED_HEADER, *RATE),
+            ),
+            202: _later(),
+        },
         failures=failures.IMAGES if operation is Operation.GENERATION else failures.PICTURES,
         body=dict(zip((JSON, FORM), names, strict=True)),
+        parameters=(_TIMEOUT, *WISHES),
     )
 
 
@@ -82,7 +122,10 @@ def _azure(described: Described) -> Described:
         "schema": {"type": "string"},
     }
     return Described(
-        answers=described.answers, failures=described.failures, body=described.body, parameters=(version,)
+        answers=described.answers,
+        failures=described.failures,
+        body=described.body,
+        parameters=(*described.parameters, version),
     )
 
 
@@ -98,17 +141,15 @@ def _native_generate(*more: type[BaseException]) -> Described:
     return Described(
         answers={
             200: Answer(
-                description=drawn, content={JSON: reference("Generation"), EVENTS: {"oneOf": list(stream)}}
+                description=drawn,
+                content={JSON: reference("Generation"), EVENTS: {"oneOf": list(stream)}},
+                headers=(APPLIED_HEADER, REPLAYED_HEADER, *RATE),
             ),
-            202: Answer(
-                description="The model was asleep; it is being loaded now.",
-                content={JSON: reference("Loading")},
-                headers=("Retry-After", "Location"),
-                links={"progress": _link("native_model_health", "model", "model")},
-            ),
+            202: _later(reference("Loading")),
         },
         failures=(*failures.NATIVE_DRAWING, *more),
         body={JSON: "NativeRequest"},
+        parameters=(_TIMEOUT, *WISHES),
     )
 
 
@@ -131,12 +172,51 @@ def _picture(*, head: bool) -> Described:
     )
 
 
+def _told(done: str, failure: type[BaseException]) -> Described:
+    """A route that changes where a model stands."""
+    under_way = Answer(
+        description="Not yet.", content={JSON: reference("Health")}, headers=("Retry-After", "Location")
+    )
+    return Described(
+        answers={**_json("Health", done), 202: under_way},
+        failures=(*failures.NATIVE, *failures.QUERY, failure),
+    )
+
+
+def _requests(path: str, *more: type[BaseException]) -> Mapping[tuple[str, str], Described]:
+    """The routes of the requests that are under way."""
+    one = (*more, *failures.REQUEST)
+    return {
+        ("get", path): Described(answers=_json("RequestList", "The caller's own requests."), failures=more),
+        ("get", f"{path}/{{request_id}}"): Described(
+            answers=_json("RequestRow", "How far it has come."), failures=one
+        ),
+        ("delete", f"{path}/{{request_id}}"): Described(
+            answers=_json("RequestRow", "It is ended, within a step."), failures=one
+        ),
+    }
+
+
 _GENERATION: Final = _images(Operation.GENERATION, "GenerationRequest", "GenerationForm")
 _EDIT: Final = _images(Operation.EDIT, "EditRequest", "EditForm")
 _VARIATION: Final = _images(Operation.VARIATION, "VariationRequest", "VariationForm")
 _MODELS: Final = Described(answers=_json("ModelList", "Every model."))
 _SCHEMA: Final = _json("ModelSchema", "What the model accepts.")
 _DOCUMENT: Final = {200: Answer(description="An OpenAPI 3.1 document.", content={JSON: {"type": "object"}})}
+_RESULT: Final = Described(
+    answers={
+        200: Answer(
+            description="What the call is answered with.",
+            content={JSON: {"anyOf": [reference("ImagesResponse"), reference("Generation")]}},
+        ),
+        202: Answer(
+            description="There is no answer: the job has not ended, or was cancelled.",
+            content={JSON: reference("JobObject")},
+            headers=("Location",),
+        ),
+    },
+    failures=(*failures.JOB, *failures.PICTURES),
+)
 _ID: Final = "$response.body#/id"
 _FILE_LINKS: Final[Mapping[str, Mapping[str, Any]]] = {
     "record": _link("files_retrieve", "file_id", "id"),
@@ -211,15 +291,32 @@ OPERATIONS: Final[Mapping[tuple[str, str], Described]] = MappingProxyType(
         ("post", "/v1/batches/{batch_id}/cancel"): Described(
             answers=_json("Batch", "The batch."), failures=(errors.BatchEnded, *_BATCH)
         ),
+        ("get", "/v1/jobs"): Described(
+            answers=_json("JobPage", "A page of jobs."), failures=(*failures.QUERY, *failures.STORED)
+        ),
+        ("get", "/v1/jobs/{job_id}"): Described(
+            answers=_json("JobObject", "The job."), failures=failures.JOB
+        ),
+        ("get", "/v1/jobs/{job_id}/result"): _RESULT,
+        ("post", "/v1/jobs/{job_id}/cancel"): Described(
+            answers=_json("JobObject", "The job."), failures=(errors.JobEnded, *failures.JOB)
+        ),
+        ("delete", "/v1/jobs/{job_id}"): Described(
+            answers=_json("DeletedJob", "It is forgotten."), failures=failures.JOB
+        ),
         ("get", "/kandinsky-{model}/v1/schema"): Described(answers=_SCHEMA, failures=failures.NATIVE_REMOTE),
         ("post", "/kandinsky-{model}/v1/generate"): _native_generate(),
         ("get", "/kandinsky-{model}/v1/health"): Described(
             answers=_json("Health", "Where the model stands."), failures=failures.NATIVE_REMOTE
         ),
+        ("post", "/kandinsky-{model}/v1/warm"): _told("It is ready.", engine_errors.LoadFailed),
+        ("post", "/kandinsky-{model}/v1/sleep"): _told("It sleeps.", engine_errors.EngineLost),
         ("get", "/kandinsky-{model}/v1/models"): Described(
             answers=_json("ModelRows", "The model."), failures=failures.NATIVE
         ),
         ("get", "/kandinsky-{model}/v1/openapi.json"): Described(answers=_DOCUMENT, failures=failures.NATIVE),
+        **_requests("/kandinsky-{model}/v1/requests", *failures.NATIVE),
+        **_requests("/requests"),
         ("get", "/schema"): Described(answers=_SCHEMA, failures=(*failures.NATIVE_REMOTE, *failures.ROOT)),
         ("post", "/generate"): _native_generate(*failures.ROOT),
         ("get", "/health"): Described(

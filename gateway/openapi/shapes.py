@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from compat import answers
 from gateway import batch, files, listings, native_answers
+from gateway.jobs import job
 
 SHAPES: Final[Mapping[str, type]] = MappingProxyType(
     {
@@ -30,6 +31,9 @@ SHAPES: Final[Mapping[str, type]] = MappingProxyType(
             listings.BatchList,
             listings.DeletedFile,
             listings.FileList,
+            job.DeletedJob,
+            job.JobObject,
+            job.JobPage,
             native_answers.EveryHealth,
             native_answers.Generation,
             native_answers.Health,
@@ -39,6 +43,8 @@ SHAPES: Final[Mapping[str, type]] = MappingProxyType(
             native_answers.ModelSchema,
             native_answers.PreviewEvent,
             native_answers.ProgressEvent,
+            native_answers.RequestList,
+            native_answers.RequestRow,
             native_answers.WakingEvent,
         )
     }

@@ -6,11 +6,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from engines.calls import EngineCall
 from engines.errors import InvalidParameter
 from engines.native import map_native
 from gateway import native
 from gateway.answering import answer_native
 from gateway.answers import json_answer
+from gateway.drawing import bounded, drawn
+from gateway.idempotency import keyed
+from gateway.jobs.submission import later, submit_native
 from gateway.middleware import request_id
 from gateway.native_answers import ModelRow
 from gateway.public_url import public_url
@@ -100,12 +104,24 @@ async def _health(service: Service, entry: Entry) -> Response:
 
 
 async def _generate(request: Request, service: Service, entry: Entry, body: dict[str, Any]) -> Response:
+    known = await keyed(request, {**body, "model": entry.name})
+
     async def here(entry: ModelEntry) -> Response:
         return await _generate_here(request, service, entry, body)
 
-    streamed = body.get("stream") is True or _accepts_events(request)
-    call = NativeCall(NativeRoute.GENERATE, body, stream=streamed)
-    return await answer_native(service, entry, call, here=here)
+    def prepare(entry: ModelEntry) -> EngineCall:
+        _wants_stream(request, entry, body)
+        return map_native(body, entry.schema_, request_id=request_id.get())
+
+    async def produce() -> Response:
+        streamed = body.get("stream") is True or _accepts_events(request)
+        wish = await later(request, service, known, streamed=streamed)
+        if wish is not None:
+            return await submit_native(request, service, entry, body, wish, prepare=prepare)
+        call = NativeCall(NativeRoute.GENERATE, body, stream=streamed)
+        return await answer_native(service, entry, call, here=here)
+
+    return await produce() if known is None else await bounded(service.idempotency.answer(known, produce))
 
 
 async def _generate_here(
@@ -125,7 +141,7 @@ async def _generate_here(
             Retry_After=str(native.retry_after(status)),
             Location=poll_path,
         )
-    result = await service.generate(entry.name, call, hold_seconds=service.settings.hold_seconds)
+    result = await drawn(service, entry, call)
     return json_answer(native.generation(entry.name, result))
 
 

@@ -13,10 +13,14 @@ from compat.errors import (
     BatchEnded,
     BatchNotFound,
     BodyTooLarge,
+    CallerBusy,
     FileNotStored,
+    IdempotencyKeyReused,
     InvalidKey,
     InvalidSize,
     InvalidUrl,
+    JobEnded,
+    JobNotFound,
     MalformedBody,
     MethodNotAllowed,
     MissingKey,
@@ -24,6 +28,7 @@ from compat.errors import (
     NamedModelLimit,
     PictureGone,
     RangeNotSatisfiable,
+    RequestNotFound,
     Unsupported,
     UnsupportedMediaType,
     UploadStalled,
@@ -54,6 +59,9 @@ EXAMPLES = (
     PictureGone(),
     BatchNotFound("batch_1"),
     BatchEnded("batch_1", "completed"),
+    JobNotFound("job_1"),
+    JobEnded("job_1", "completed"),
+    IdempotencyKeyReused(),
     RangeNotSatisfiable(10),
     InvalidSize("9x9", "Too small."),
     Unsupported("stream", "Not here.", "unsupported_parameter"),
@@ -78,12 +86,17 @@ EXAMPLES = (
     errors.NotLoadable("model", "a decoder without prior"),
     errors.LoadFailed("model", "a file is damaged", 90.0),
     errors.GenerationFailed("model", "the pipeline raised"),
+    errors.BrokenPicture("model", "latents after step 4", "float16"),
+    errors.DeviceFailed("model", "CUDA error: an illegal memory access was encountered"),
     errors.OutOfMemory("model", "asked for 3 GB"),
     errors.ModelLoading("model", 0.5, 7.2),
     errors.EngineBusy("model", 16, 0.1),
     errors.EngineLeaving("model"),
     errors.EngineLost("model"),
     errors.GenerationStopped("model", 3),
+    errors.DeadlineExceeded(2.5, "drawing", 7, 20),
+    RequestNotFound("req_1"),
+    CallerBusy(2, 4.2),
 )
 FAMILIES = {errors.InvalidRequest, errors.EngineFault, errors.Unavailable}
 
@@ -128,7 +141,8 @@ def test_an_answer_is_openais_error_object_with_all_four_keys(error: errors.Engi
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=name_of)
 def test_the_status_says_whose_fault_it_is(error: errors.EngineError) -> None:
-    assert (render(error).status < 500) == isinstance(error, errors.InvalidRequest)
+    of_the_caller = errors.InvalidRequest, errors.GenerationStopped, CallerBusy
+    assert (render(error).status < 500) == isinstance(error, of_the_caller)
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=name_of)
@@ -193,7 +207,13 @@ def test_a_wrong_method_answers_with_the_right_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [errors.OutOfMemory("m", "r"), errors.NotLoadable("m", "r"), errors.GenerationStopped("m", 1)]
+    "error",
+    [
+        errors.OutOfMemory("m", "r"),
+        errors.NotLoadable("m", "r"),
+        errors.GenerationStopped("m", 1),
+        errors.DeadlineExceeded(1, "drawing"),
+    ],
 )
 def test_clients_are_told_not_to_repeat_what_repeating_cannot_cure(error: errors.EngineError) -> None:
     assert render(error).headers["x-should-retry"] == "false"

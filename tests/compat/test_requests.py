@@ -7,7 +7,7 @@ import pytest
 from compat.requests import ImageGenerationRequest, parse_generation, requested_model
 from compat.sources import Upload
 from engines.errors import InvalidRequest
-from tests.compat.models import TINY
+from tests.compat.models import INTEGER, TINY, spec
 
 
 def parsed(body: object) -> ImageGenerationRequest:
@@ -147,6 +147,7 @@ def test_brackets_in_a_forms_names_are_keys() -> None:
         ("n", "1.5", "an integer, but got a string value that could not be converted into an integer."),
         ("n", "9" * 5000, "an integer, but got a string value that could not be converted into an integer."),
         ("stream", "yes", "a boolean, but got a string instead."),
+        ("timeout", "soon", "a number, but got a string value that could not be converted into a number."),
         ("size", Upload(b"x"), "a string, but got a file instead."),
         ("seed", "x", "an integer, but got a string value that could not be converted into an integer."),
         ("cfg", Upload(b"x"), "a text field, but got a file instead."),
@@ -156,3 +157,12 @@ def test_a_bad_field_of_a_form_is_refused_in_openais_words(name: str, value: obj
     with pytest.raises(InvalidRequest, match="expected " + message) as raised:
         parse_generation({"prompt": "x", name: value}, schema=TINY, form=True)
     assert raised.value.parameter in (name, "guidance_scale")
+
+
+def test_a_models_own_timeout_is_the_models() -> None:
+    own = spec("timeout", INTEGER, default=3)
+    call = TINY.call.model_copy(update={"parameters": (*TINY.call.parameters, own)})
+    model = TINY.model_copy(update={"methods": (call, *TINY.methods[1:])})
+    request = parse_generation({"prompt": "x", "timeout": 7}, schema=model)
+    assert (request.timeout, request.extra["timeout"]) == (None, 7)
+    assert parse_generation({"prompt": "x", "timeout": 7}, schema=TINY).timeout == 7

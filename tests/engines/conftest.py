@@ -51,3 +51,8 @@ def varied_models(
 def written(varied_models: Callable[[str], Path], tmp_path: Path) -> Written:
     """Write a single file of a varied model into ``models/`` of the test's folder."""
     return writer(varied_models, tmp_path / "models")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 from engines.calls import EngineCall, EngineEvent, EngineOptions, EngineResult, LoadProgress
 from engines.card import ModelCard
 from engines.discovery import discover
 from engines.replica import Engine, EngineArgs
+from gateway.conductor import Conductor
+from gateway.placement import Room
 from gateway.registry import ModelEntry
 from gateway.service import GatewayConfig, Service
 from gateway.settings import Settings
@@ -22,13 +26,21 @@ class InProcessEngine:
     def __init__(self, card: ModelCard) -> None:
         self._card = card
         self._engine: Engine | None = None
+        self.loads = 0
+        """How often it was loaded."""
+        self.gone: Callable[[], None] = lambda: None
+        """Called when the engine has left, as Serve tells a gateway."""
 
     def running(self) -> bool:
         return self._engine is not None
 
+    def places(self) -> tuple[str, ...]:
+        return ("here",) if self.running() else ()
+
     async def warm(self) -> AsyncIterator[LoadProgress]:
         if self._engine is None:
             self._engine = Engine(EngineArgs(card=self._card, options=OPTIONS))
+            self.loads += 1
         async for progress in self._engine.warm():
             yield progress
 
@@ -42,24 +54,60 @@ class InProcessEngine:
             async for event in events:
                 yield event
 
+    async def release(self, *, only_if_idle: bool) -> bool:
+        """As Serve does it: an engine that leaves is gone once its work has ended."""
+        if self._engine is None:
+            return True
+        leaves = await self._engine.release(only_if_idle=only_if_idle)
+        if leaves:
+            self._leaving = asyncio.create_task(self._leave(self._engine))
+        return leaves
 
-def config(*cards: ModelCard, settings: Settings | None = None, **aliases: tuple[str, ...]) -> GatewayConfig:
+    async def _leave(self, engine: Engine) -> None:
+        while engine._is_busy:
+            await asyncio.sleep(0.01)
+        self._engine = None
+        self.gone()
+
+    async def park(self) -> bool:
+        return self._engine is not None and await self._engine.park()
+
+
+def config(
+    *cards: ModelCard,
+    settings: Settings | None = None,
+    options: EngineOptions = OPTIONS,
+    **aliases: tuple[str, ...],
+) -> GatewayConfig:
     """A gateway's configuration for these models, described from their classes."""
     entries = tuple(
         ModelEntry(
-            card=card, schema_=discover(card), options=OPTIONS, aliases=aliases.get(card.name, ()), created=1
+            card=card, schema_=discover(card), options=options, aliases=aliases.get(card.name, ()), created=1
         )
         for card in cards
     )
     return GatewayConfig(models=entries, settings=settings or Settings())
 
 
-def service(configuration: GatewayConfig) -> Service:
-    """A configured service; needs a running event loop."""
+def service(configuration: GatewayConfig, rooms: Sequence[Room] = ()) -> Service:
+    """A configured service in these rooms (none: there is room for all); needs a running event loop."""
     cards = {entry.name: entry.card for entry in configuration.models}
-    made = Service(lambda name: InProcessEngine(cards[name]))
+    engines = {name: InProcessEngine(card) for name, card in cards.items()}
+    conductor = Conductor(engines.__getitem__)
+    if rooms:
+        conductor.configure(_surveyed(rooms), patience=configuration.settings.swap_patience_seconds)
+    made = Service(engines.__getitem__, exchange=lambda _: conductor.exchange)
     made.configure(configuration)
+    for name, engine in engines.items():
+        engine.gone = functools.partial(made.served(name).presence_changed, False)
     return made
+
+
+def _surveyed(rooms: Sequence[Room]) -> Callable[[], Awaitable[Sequence[Room]]]:
+    async def survey() -> Sequence[Room]:
+        return rooms
+
+    return survey
 
 
 def no_engine(name: str) -> InProcessEngine:

@@ -39,11 +39,11 @@ def test_help_names_every_command(command: Command) -> None:
     assert done.returncode == 0
     assert all(
         word in done.stdout
-        for word in ("deploy", "add-remote", "list", "status", "undeploy", "start", "stop")
+        for word in ("deploy", "add-remote", "list", "status", "undeploy", "start", "stop", "join", "leave")
     )
 
 
-@pytest.mark.parametrize("arguments", [("status",), ("undeploy", "demo")])
+@pytest.mark.parametrize("arguments", [("status",), ("undeploy", "demo"), ("export",)])
 def test_without_a_service_the_exit_code_is_3(command: Command, arguments: tuple[str, ...]) -> None:
     done = command(*arguments)
     assert done.returncode == 3
@@ -54,6 +54,30 @@ def test_without_a_service_the_exit_code_is_3(command: Command, arguments: tuple
 def test_stopping_what_does_not_run_is_no_error(command: Command) -> None:
     done = command("stop")
     assert (done.returncode, done.stdout) == (0, "Nothing was running.\n")
+
+
+def test_leaving_what_was_not_joined_is_no_error(command: Command) -> None:
+    done = command("leave")
+    assert (done.returncode, done.stdout) == (0, "This machine was in no cluster.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "'nowhere' is not HOST:PORT"),
+        (("127.0.0.1:1", "--token-file", "/no/such/file"), "the token cannot be read from /no/such/file"),
+        (("127.0.0.1:1", "--resource", "slot=none"), "bad option resource"),
+        (("127.0.0.1:1", "--resource", "slot=-1"), "bad option resource: slot=-1 is not an amount above 0"),
+        (("127.0.0.1:1",), "no cluster answers at 127.0.0.1:1"),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined_says_why(
+    command: Command, arguments: tuple[str, ...], message: str
+) -> None:
+    done = command("join", *arguments)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

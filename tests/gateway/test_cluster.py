@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engines.detection import demo_card
@@ -86,6 +87,26 @@ def test_a_second_start_finds_the_running_cluster(state: StateFolder, port: int)
 
 def test_the_dashboard_refuses_who_has_no_token(state: StateFolder, port: int) -> None:
     assert send("GET", f"{started(state, port).dashboard}/api/serve/applications/").status == 401
+
+
+def test_rays_own_ports_are_not_open_to_other_machines(state: StateFolder, port: int) -> None:
+    record = started(state, port)
+    titles = {process.pid: " ".join(process.cmdline()) for process in session_members(record.session)}
+    # A replica of Serve's has one on every interface, which wants the token.
+    ours = {pid for pid, title in titles.items() if "ServeReplica" not in title}
+    listening = [
+        connection.laddr[0]
+        for connection in psutil.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.pid in ours
+    ]
+    assert len(listening) > len(record.head)
+    assert set(listening) <= {"127.0.0.1", "::ffff:127.0.0.1"}
+
+
+def test_other_machines_cannot_be_let_in_while_it_runs(state: StateFolder, port: int) -> None:
+    started(state, port)
+    with pytest.raises(Problem, match="other machines can join at no address; stop the service first"):
+        control(state, PORT=str(port), CLUSTER_HOST="127.0.0.2").start()
 
 
 def test_another_port_is_refused_while_the_service_runs(state: StateFolder, port: int) -> None:

@@ -12,7 +12,8 @@ from anyio.abc import SocketStream
 
 from compat.errors import Unsupported
 from engines.errors import InvalidImage
-from gateway.fetching import Fetcher, is_public
+from gateway.addresses import is_public
+from gateway.fetching import Fetcher
 
 pytestmark = pytest.mark.anyio
 

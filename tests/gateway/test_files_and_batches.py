@@ -196,10 +196,11 @@ async def test_batch_goes_on_after_a_restart_without_drawing_anew(
 
 
 async def test_batches_line_waits_for_live_requests(service: Service, sdk: AsyncOpenAI) -> None:
-    lifecycle = service._lifecycles["demo"]
-    with lifecycle.working():
-        batch = await submitted(sdk, lines(QUICK))
-        with anyio.move_on_after(0.5):
-            await ended(sdk, batch)
-        assert (await sdk.batches.retrieve(batch.id)).status == "in_progress"
+    line = service.served("demo").line
+    live = line.join("somebody")
+    batch = await submitted(sdk, lines(QUICK))
+    with anyio.move_on_after(0.5):
+        await ended(sdk, batch)
+    assert (await sdk.batches.retrieve(batch.id)).status == "in_progress"
+    line.leave(live)
     assert (await ended(sdk, batch)).status == "completed"

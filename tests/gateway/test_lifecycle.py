@@ -8,9 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pytest
 
 from engines.calls import EngineCall, EngineEvent, EngineResult, LoadPhase, LoadProgress
-from engines.errors import EngineLeaving, EngineLost, LoadFailed, ModelLoading
-from engines.schema import PipelineSchema
-from gateway.lifecycle import Lifecycle, State
+from engines.errors import EngineLeaving, EngineLost, LoadFailed
+from gateway.lifecycle import Awake, Lifecycle, State
 
 pytestmark = pytest.mark.anyio
 
@@ -47,13 +46,31 @@ class DrivenEngine:
     def stream(self, call: EngineCall) -> AsyncGenerator[EngineEvent]:
         raise NotImplementedError
 
+    def places(self) -> tuple[str, ...]:
+        return ("here",) if self.alive else ()
+
+    async def release(self, *, only_if_idle: bool) -> bool:
+        raise NotImplementedError
+
+    async def park(self) -> bool:
+        raise NotImplementedError
+
 
 def lifecycle(engine: DrivenEngine, *, backoff: float = 60.0, estimate: float | None = None) -> Lifecycle:
-    def on_ready(schema: PipelineSchema | None, seconds: float | None) -> None:
-        assert schema is None
-        assert seconds is None or seconds >= 0
+    def on_ready(awake: Awake) -> None:
+        assert awake.schema is None
+        assert awake.seconds is None or awake.seconds >= 0
 
-    return Lifecycle("m", engine, backoff_seconds=backoff, on_ready=on_ready, estimate=estimate)
+    return Lifecycle(
+        "m", engine, backoff_seconds=backoff, on_ready=on_ready, on_change=lambda: None, estimate=estimate
+    )
+
+
+async def ready(life: Lifecycle) -> None:
+    """Wake a model that has room at once."""
+    waking = life.wake()
+    life.grant()
+    await asyncio.wait_for(asyncio.shield(waking), 5)
 
 
 async def test_model_is_asleep_at_first() -> None:
@@ -65,8 +82,9 @@ async def test_model_is_asleep_at_first() -> None:
 async def test_waking_tells_its_progress() -> None:
     life = lifecycle(DrivenEngine([LOADING, READY]), estimate=8.0)
     life.wake()
-    with pytest.raises(ModelLoading):
-        await life.ensure_ready(0.05)
+    life.grant()
+    while life.status.phase != "loading":
+        await asyncio.sleep(0)
     assert life.status.state is State.WAKING
     assert life.status.progress == 0.25
     assert life.status.component == "unet"
@@ -77,7 +95,7 @@ async def test_held_call_returns_when_the_model_is_ready() -> None:
     engine = DrivenEngine([LOADING, READY])
     life = lifecycle(engine)
     asyncio.get_running_loop().call_later(0.02, engine.go_on.set)
-    await life.ensure_ready(5)
+    await ready(life)
     assert life.ready
     assert life.status.state is State.READY
 
@@ -86,14 +104,14 @@ async def test_twenty_first_requests_start_one_load() -> None:
     engine = DrivenEngine([LOADING, READY])
     life = lifecycle(engine)
     asyncio.get_running_loop().call_later(0.02, engine.go_on.set)
-    await asyncio.gather(*(life.ensure_ready(5) for _ in range(20)))
+    await asyncio.gather(*(ready(life) for _ in range(20)))
     assert engine.wakes == 1
 
 
 async def test_failed_load_is_told_with_its_reason() -> None:
     life = lifecycle(DrivenEngine([FAILED]))
     with pytest.raises(LoadFailed, match="the unet is truncated"):
-        await life.ensure_ready(5)
+        await ready(life)
     assert life.status.state is State.FAILED
     assert life.status.reason == "the unet is truncated"
 
@@ -103,7 +121,7 @@ async def test_failed_load_is_not_repeated_within_the_backoff() -> None:
     life = lifecycle(engine)
     for _ in range(3):
         with pytest.raises(LoadFailed) as caught:
-            await life.ensure_ready(5)
+            await ready(life)
         assert 0 < (caught.value.retry_after_seconds or 0) <= 60
     assert engine.wakes == 1
 
@@ -112,29 +130,29 @@ async def test_next_request_after_the_backoff_tries_again() -> None:
     engine = DrivenEngine([FAILED], [READY])
     life = lifecycle(engine, backoff=0.01)
     with pytest.raises(LoadFailed):
-        await life.ensure_ready(5)
+        await ready(life)
     while life.status.retry_after_seconds:
         await asyncio.sleep(0)
-    await life.ensure_ready(5)
+    await ready(life)
     assert life.ready
 
 
 async def test_leaving_engine_is_asked_again_until_its_successor_answers() -> None:
     engine = DrivenEngine([EngineLeaving("m")], [READY])
-    await lifecycle(engine).ensure_ready(5)
+    await ready(lifecycle(engine))
     assert engine.wakes == 2
 
 
 async def test_engine_that_dies_again_and_again_counts_as_failed() -> None:
     life = lifecycle(DrivenEngine([EngineLost("m")], [EngineLost("m")], [EngineLost("m")]))
     with pytest.raises(LoadFailed, match="was lost"):
-        await life.ensure_ready(5)
+        await ready(life)
 
 
 async def test_model_is_asleep_when_its_last_replica_is_gone() -> None:
     engine = DrivenEngine([READY])
     life = lifecycle(engine)
-    await life.ensure_ready(5)
+    await ready(life)
     engine.alive = False
     life.presence_changed(False)
     assert life.status.state is State.ASLEEP
@@ -144,24 +162,58 @@ async def test_running_engine_found_after_a_restart_is_joined() -> None:
     engine = DrivenEngine([READY])
     life = lifecycle(engine)
     life.presence_changed(True)
-    await life.ensure_ready(5)
+    assert life.state is State.WAKING
+    await ready(life)
     assert life.ready
 
 
-async def test_model_is_busy_while_it_works() -> None:
-    life = lifecycle(DrivenEngine([READY]))
-    await life.ensure_ready(5)
-    with life.working():
-        busy = life.status
-    assert (busy.state, busy.active_requests) == (State.BUSY, 1)
-    assert life.status.state is State.READY
+async def test_waking_begins_when_there_is_room() -> None:
+    engine = DrivenEngine([READY])
+    life = lifecycle(engine)
+    waking = life.wake()
+    await asyncio.sleep(0.02)
+    assert engine.wakes == 0
+    assert life.status.phase == "waiting_for_room"
+    life.grant()
+    await waking
+    assert life.ready
+
+
+async def test_draining_model_sleeps_when_its_last_replica_is_gone() -> None:
+    engine = DrivenEngine([READY])
+    life = lifecycle(engine)
+    await ready(life)
+    life.drain()
+    draining = life.state
+    life.presence_changed(False)
+    assert (draining, life.state) == (State.DRAINING, State.ASLEEP)
+
+
+async def test_draining_model_is_woken_again_by_a_request() -> None:
+    engine = DrivenEngine([READY], [EngineLeaving("m")], [READY])
+    life = lifecycle(engine)
+    await ready(life)
+    life.drain()
+    await ready(life)
+    assert life.ready
+    assert engine.wakes == 3
+
+
+async def test_parked_model_wakes_again() -> None:
+    engine = DrivenEngine([READY], [READY])
+    life = lifecycle(engine)
+    await ready(life)
+    life.parked()
+    assert life.state is State.PARKED
+    await ready(life)
+    assert life.ready
 
 
 async def test_load_time_becomes_the_next_estimate() -> None:
     engine = DrivenEngine([LOADING, READY])
     life = lifecycle(engine)
     engine.go_on.set()
-    await life.ensure_ready(5)
+    await ready(life)
     engine.alive = False
     life.presence_changed(False)
     assert life.status.estimated_seconds is not None

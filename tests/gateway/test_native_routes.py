@@ -61,7 +61,7 @@ async def test_sleeping_model_answers_202_and_the_same_call_works_when_it_is_rea
 async def test_generation_carries_picture_parameters_and_cost(
     client: httpx2.AsyncClient, service: Service
 ) -> None:
-    await service._lifecycles["demo"].ensure_ready(60)
+    await service.served("demo").life.wake()
     body = (await client.post(GENERATE, json=QUICK)).json()
     assert body["status"] == "success"
     assert body["model"] == "demo"
@@ -79,7 +79,7 @@ async def test_generation_carries_picture_parameters_and_cost(
 
 
 async def test_same_seed_gives_the_same_bytes(client: httpx2.AsyncClient, service: Service) -> None:
-    await service._lifecycles["demo"].ensure_ready(60)
+    await service.served("demo").life.wake()
     first, second, other = [
         (await client.post(GENERATE, json=QUICK | {"seed": seed})).json()["image"] for seed in (5, 5, 6)
     ]
@@ -90,7 +90,7 @@ async def test_same_seed_gives_the_same_bytes(client: httpx2.AsyncClient, servic
 async def test_root_generate_takes_the_model_from_the_body(
     client: httpx2.AsyncClient, service: Service
 ) -> None:
-    await service._lifecycles["demo"].ensure_ready(60)
+    await service.served("demo").life.wake()
     named = await client.post("/generate", json=QUICK | {"model": "demo"})
     unnamed = await client.post("/generate", json=QUICK)
     assert named.json()["image"] == unnamed.json()["image"]

@@ -124,7 +124,7 @@ async def test_openai_call_survives_losing_its_engine(service: Service, sdk: Asy
     from engines.calls import EngineCall, EngineResult
     from engines.errors import EngineLost
 
-    engine = service._lifecycles["demo"].engine
+    engine = service.served("demo").engine
     draw, seeds = engine.generate, []
 
     async def dying(call: EngineCall) -> EngineResult:

@@ -148,7 +148,8 @@ async def test_a_models_document_says_what_the_model_takes(
 
 async def test_a_models_document_has_its_routes_alone(client: httpx2.AsyncClient) -> None:
     document = await fetched(client, MODEL_DOCUMENT)
-    native = {f"/kandinsky-demo/v1/{name}" for name in ("schema", "generate", "health", "models")}
+    names = ("schema", "generate", "health", "models", "warm", "sleep", "requests", "requests/{request_id}")
+    native = {f"/kandinsky-demo/v1/{name}" for name in names}
     assert set(document["paths"]) == {*OPENAI, *native, MODEL_DOCUMENT}
     assert await fetched(client, f"{DOCUMENT}?model=demo") == document
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 import psutil
@@ -71,17 +71,27 @@ class RunningService:
 
     def process(self, title: str) -> psutil.Process:
         """The process of this service's cluster whose title holds ``title``."""
-        found = next(self._processes(title), None)
+        found = next(self.processes(title), None)
         assert found is not None, f"no process called {title}"
         return found
 
     def has_process(self, title: str, *, other_than: int) -> bool:
         """Whether there is one besides that with the process id ``other_than``."""
-        return any(process.pid != other_than for process in self._processes(title))
+        return any(process.pid != other_than for process in self.processes(title))
 
-    def _processes(self, title: str) -> Iterator[psutil.Process]:
-        record = json.loads((self._home / "cluster.json").read_text())
-        heads = {entry["pid"] for entry in record["head"]}
+    @property
+    def logs(self) -> Path:
+        """The folder of Ray's logs."""
+        return Path(self._record["temporary"]) / "session_latest" / "logs"
+
+    @property
+    def _record(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self._home / "cluster.json").read_text())
+        return record
+
+    def processes(self, title: str) -> Iterator[psutil.Process]:
+        """The processes of this service's cluster whose titles hold ``title``."""
+        heads = {entry["pid"] for entry in self._record["head"]}
         for process in psutil.process_iter(["cmdline"]):
             line = " ".join(process.info["cmdline"] or ())
             with contextlib.suppress(psutil.NoSuchProcess):

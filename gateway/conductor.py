@@ -1,0 +1,229 @@
+"""The one owner of the decisions who wakes and who sleeps.
+
+Every gateway tells what its models want (`Demand`) and hears what they may do (`Verdict`); with one
+gateway that is a call in its process, with several a call to a Serve deployment. What is decided is in
+`gateway.placement`; here it is carried out: a model is granted its room, or told to leave it. An engine
+has the last word: one that works on something does not go, whatever this module believes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+from engines.calls import EngineOptions
+from engines.errors import EngineError
+from gateway.needs import need_of
+from gateway.placement import GPU_MEMORY, Claim, Room, decide
+
+_logger = logging.getLogger(__name__)
+
+GATEWAY_LOST_SECONDS: Final = 10.0
+"""A gateway that has said nothing for so long counts as gone, with what it wanted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """What one gateway knows and wants of one model.
+
+    ``memory_bytes`` is what a copy needs on its device, as declared, measured or estimated.
+    ``waiting_seconds`` is how long nobody has had a turn although somebody waits, ``None`` where nobody does;
+    ``waking`` says that a waking is under way here, ``busy`` that requests are worked on or expected at once.
+    """
+
+    options: EngineOptions
+    memory_bytes: float
+    load_seconds: float
+    waiting_seconds: float | None = None
+    waking: bool = False
+    busy: bool = False
+    held_seconds: float = 0.0
+    idle_seconds: float = 0.0
+
+
+class Verdict(StrEnum):
+    """What a model may do."""
+
+    GO = "go"
+    """It has room: it may wake, and give turns."""
+    WAIT = "wait"
+    """It must not wake yet."""
+    YIELD = "yield"
+    """It gives no more turns: others have waited too long for its room, or it is being told to sleep."""
+    LEAVING = "leaving"
+    """It was told to sleep."""
+    PARKED = "parked"
+    """Its weights wait in the host's memory."""
+
+
+class Seat(Protocol):
+    """What the conductor does with an engine."""
+
+    def places(self) -> Sequence[str]:
+        """The nodes of its running replicas."""
+
+    def release(self, *, only_if_idle: bool) -> Awaitable[bool]:
+        """Send it to sleep; says whether it goes."""
+
+    def park(self) -> Awaitable[bool]:
+        """Move its weights to the host's memory; says whether it did."""
+
+
+Survey = Callable[[], Awaitable[Sequence[Room]]]
+
+
+async def _nowhere() -> Sequence[Room]:
+    return ()
+
+
+class Conductor:
+    """Decides for all gateways of a service.
+
+    ``connect`` makes the client of a model's engine, ``clock`` tells seconds that only go forward.
+    """
+
+    def __init__(
+        self, connect: Callable[[str], Seat], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._connect = connect
+        self._clock = clock
+        self._survey: Survey = _nowhere
+        self._patience = 0.0
+        self._parking = 0.0
+        self._engines: dict[str, Seat] = {}
+        self._told: dict[str, tuple[float, Mapping[str, Demand]]] = {}
+        self._granted: dict[str, str] = {}
+        self._leaving: set[str] = set()
+        self._parked: dict[str, float] = {}
+        self._sending: dict[str, asyncio.Task[None]] = {}
+
+    def configure(self, survey: Survey, *, patience: float, parking: float = 0.0) -> None:
+        """Take over what the operator wants.
+
+        ``survey`` looks at the cluster's nodes (none: there is room for everybody); ``patience`` is how
+        long a model may wait beside a busy one, in seconds; ``parking`` how many bytes of parked weights
+        the host may hold.
+        """
+        self._survey, self._patience, self._parking = survey, patience, parking
+
+    @property
+    def waking(self) -> bool:
+        """Whether any model is being loaded, or is about to be."""
+        told = (demands.values() for _, demands in self._told.values())
+        return bool(self._granted) or any(demand.waking for demands in told for demand in demands)
+
+    async def exchange(self, gateway: str, demands: Mapping[str, Demand]) -> dict[str, Verdict]:
+        """Take note of what ``gateway`` wants, decide for all, and say what its models may do."""
+        rooms = await self._survey()
+        self._told[gateway] = (self._clock(), demands)
+        wanted = self._merged()
+        claims = {model: self._claim(model, demand, rooms) for model, demand in wanted.items()}
+        decision = decide(claims.values(), rooms, patience=self._patience)
+        for model, room in decision.wake.items():
+            self._granted[model] = room
+            self._parked.pop(model, None)
+        for model in decision.sleep:
+            self._send(model, claims[model])
+        return {model: self._verdict(model, claims[model], decision.yielding) for model in demands}
+
+    def _merged(self) -> dict[str, Demand]:
+        """What is wanted of each model, over all gateways that still speak."""
+        now = self._clock()
+        self._told = {
+            gateway: told for gateway, told in self._told.items() if now - told[0] < GATEWAY_LOST_SECONDS
+        }
+        merged: dict[str, Demand] = {}
+        for _, demands in self._told.values():
+            for model, demand in demands.items():
+                merged[model] = _together(merged[model], demand) if model in merged else demand
+        for model in list(self._granted):
+            if model not in merged:
+                del self._granted[model]
+        return merged
+
+    def _claim(self, model: str, demand: Demand, rooms: Sequence[Room]) -> Claim:
+        places = self._places(model, demand)
+        starting = model in self._granted
+        return Claim(
+            model=model,
+            need=need_of(demand.options, demand.memory_bytes, rooms),
+            places=places,
+            leaving=model in self._leaving,
+            busy=demand.busy or demand.waking or starting,
+            pinned=demand.options.keep_warm,
+            waiting_seconds=demand.waiting_seconds,
+            held_seconds=demand.held_seconds,
+            idle_seconds=demand.idle_seconds,
+            load_seconds=demand.load_seconds,
+        )
+
+    def _places(self, model: str, demand: Demand) -> tuple[str, ...]:
+        """Where the model takes room: where it runs, or is going to because it was granted that."""
+        running = tuple(self._engine(model).places())
+        if not running:
+            self._leaving.discard(model)
+            self._parked.pop(model, None)
+        if model in self._granted:
+            # A replica that starts is in no list of running ones yet, and holds its room all the same.
+            if running and not demand.waking:
+                del self._granted[model]
+            elif not running:
+                wanted = demand.waking or demand.waiting_seconds is not None
+                if wanted:
+                    return (self._granted[model],)
+                del self._granted[model]
+        return () if model in self._parked else running
+
+    def _verdict(self, model: str, claim: Claim, yielding: Iterable[str]) -> Verdict:
+        if model in self._leaving:
+            return Verdict.LEAVING
+        if model in self._parked:
+            return Verdict.PARKED
+        if model in yielding or model in self._sending:
+            return Verdict.YIELD
+        return Verdict.GO if claim.places or model in self._granted else Verdict.WAIT
+
+    def _send(self, model: str, claim: Claim) -> None:
+        if model not in self._sending:
+            task = asyncio.create_task(self._put_to_sleep(model, claim))
+            self._sending[model] = task
+            task.add_done_callback(lambda _: self._sending.pop(model, None))
+
+    async def _put_to_sleep(self, model: str, claim: Claim) -> None:
+        engine = self._engine(model)
+        size = claim.need.get(GPU_MEMORY, 0.0)
+        try:
+            if 0 < size <= self._parking - sum(self._parked.values()) and await engine.park():
+                self._parked[model] = size
+                _logger.info("%s is parked in the host's memory", model)
+            elif await engine.release(only_if_idle=True):
+                self._leaving.add(model)
+                _logger.info("%s makes room for others", model)
+        except EngineError as error:
+            # It is looked at again by the next exchange.
+            _logger.warning("%s could not be put to sleep: %s", model, error)
+
+    def _engine(self, model: str) -> Seat:
+        if model not in self._engines:
+            self._engines[model] = self._connect(model)
+        return self._engines[model]
+
+
+def _together(one: Demand, other: Demand) -> Demand:
+    """One model's demand as two gateways see it."""
+    waiting = [each for each in (one.waiting_seconds, other.waiting_seconds) if each is not None]
+    return Demand(
+        options=one.options,
+        memory_bytes=max(one.memory_bytes, other.memory_bytes),
+        load_seconds=max(one.load_seconds, other.load_seconds),
+        waiting_seconds=max(waiting) if waiting else None,
+        waking=one.waking or other.waking,
+        busy=one.busy or other.busy,
+        held_seconds=max(one.held_seconds, other.held_seconds),
+        idle_seconds=min(one.idle_seconds, other.idle_seconds),
+    )

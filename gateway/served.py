@@ -1,0 +1,363 @@
+"""One model as the gateway serves it: its life, the line in front of it, and the way of a request."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Final
+
+from engines.calls import LARGEST_SEED, EngineCall, EngineEvent, EngineResult, Preview
+from engines.errors import (
+    EngineBusy,
+    EngineLeaving,
+    EngineLost,
+    LoadFailed,
+    ModelLoading,
+    OutOfMemory,
+)
+from gateway.callers import caller
+from gateway.conductor import Demand, Verdict
+from gateway.lifecycle import LOOK_AGAIN_SECONDS, Awake, Engine, Lifecycle, State, Status
+from gateway.memory import Learned
+from gateway.registry import ModelEntry
+from gateway.under_way import current
+from gateway.waiting import Seat, WaitingLine
+from gateway.wants import Wants
+
+_logger = logging.getLogger(__name__)
+
+TRIES: Final = 3
+"""How often a call is sent to an engine that dies, or leaves, under it."""
+ATTACH_SECONDS: Final = 0.5
+"""How long a call waits to learn that a running engine, found after a restart, is loaded."""
+TELL_SECONDS: Final = 1.0
+"""How often somebody who waits is told where the model stands."""
+ROOM_SECONDS: Final = 5.0
+"""How long a request that ran out of memory waits for the others to be gone, before it is tried again."""
+
+
+class ServedModel:
+    """Wakes a model, gives it its requests in order, and repeats them when an engine dies.
+
+    ``on_change`` is called whenever what it wants of the cluster may have changed, ``on_learned`` with
+    what loading or drawing has taught; ``neighbours`` says whether idle models share its room.
+    """
+
+    def __init__(
+        self,
+        entry: ModelEntry,
+        engine: Engine,
+        *,
+        learned: Learned | None,
+        backoff_seconds: float,
+        on_change: Callable[[], None],
+        on_learned: Callable[[ServedModel, Awake | None], None],
+        neighbours: Callable[[ServedModel], bool] = lambda _: False,
+    ) -> None:
+        self.entry = entry
+        self._on_change = on_change
+        self._on_learned = on_learned
+        self._engine = engine
+        self._yielding = False
+        self._neighbours = neighbours
+        self._told_to_sleep = False
+        self._wants = Wants(learned.memory_bytes if learned else None)
+        self.life = Lifecycle(
+            entry.name,
+            engine,
+            backoff_seconds=backoff_seconds,
+            estimate=learned.load_seconds if learned else None,
+            on_ready=self._became_ready,
+            on_change=self._changed,
+        )
+        self.line = WaitingLine(
+            entry.name,
+            width=entry.options.ongoing,
+            limit=entry.options.max_queued,
+            is_open=lambda: self.life.ready and not self._yielding,
+        )
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.entry.name
+
+    @property
+    def engine(self) -> Engine:
+        """The client of the engine."""
+        return self._engine
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is loaded without being used: it takes room, and would give it up."""
+        resting = self.life.state in (State.READY, State.DRAINING)
+        return resting and not self.line.working and not self.entry.options.keep_warm
+
+    @property
+    def status(self) -> Status:
+        """Where the model stands."""
+        status = self.life.status
+        state = State.BUSY if status.state is State.READY and self.line.working else status.state
+        return replace(
+            status, state=state, active_requests=self.line.working, waiting_requests=self.line.waiting
+        )
+
+    @property
+    def demand(self) -> Demand | None:
+        """What it wants of the cluster; ``None`` while it sleeps and nobody waits."""
+        return self._wants.demand(self.entry, self.life, self.line, running=self._engine.running())
+
+    @property
+    def measured_bytes(self) -> float | None:
+        """The memory that the model was seen to need on its device."""
+        return self._wants.measured_bytes
+
+    def obey(self, verdict: Verdict) -> None:
+        """Do what the conductor says."""
+        self._yielding = verdict is Verdict.YIELD
+        match verdict:
+            case Verdict.GO:
+                self.life.grant()
+            case Verdict.LEAVING:
+                self.life.drain()
+            case Verdict.PARKED:
+                self.life.parked()
+        self.line.advance()
+
+    def presence_changed(self, running: bool) -> None:
+        """Take note that the last replica is gone, or that one has appeared."""
+        self.life.presence_changed(running)
+        self._changed()
+
+    async def wake_unless_ready(self) -> Status | None:
+        """Return ``None`` when the model is ready; else start waking it and tell where it stands.
+
+        Raises:
+            LoadFailed: the last load failed and its back-off still lasts.
+        """
+        if self.life.ready:
+            return None
+        self._told_to_sleep = False
+        waking = self.life.wake()
+        if self._engine.running():
+            await asyncio.wait([waking], timeout=ATTACH_SECONDS)
+        if self.life.ready:
+            return None
+        self._wants.expect()
+        return self.status
+
+    async def keep_warm(self) -> None:
+        """Wake a model that is to be kept warm, unless it was told to sleep."""
+        if self.entry.options.keep_warm and not self._told_to_sleep and self.life.state is State.ASLEEP:
+            self.life.wake()
+
+    async def warm(self, wait_seconds: float = 0.0) -> Status:
+        """Wake the model, waiting so long for it, and say where it stands.
+
+        Raises:
+            LoadFailed: it could not be loaded, within the time that was waited.
+        """
+        if await self.wake_unless_ready() is not None and wait_seconds:
+            waking = self.life.wake()
+            await asyncio.wait([waking], timeout=wait_seconds)
+            if waking.done() and not waking.cancelled():
+                waking.result()
+        return self.status
+
+    async def sleep(self, wait_seconds: float = 0.0) -> Status:
+        """Send the model to sleep once its work has ended, waiting so long for it; also one kept warm.
+
+        Raises:
+            EngineError: its engine could not be told.
+        """
+        self._told_to_sleep = True
+        self._wants.rest()
+        if self._engine.running():
+            self.life.drain()
+            await self._engine.release(only_if_idle=False)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_seconds):
+                while self.life.state is not State.ASLEEP:
+                    await self.life.changed()
+        return self.status
+
+    async def generate(self, call: EngineCall, *, hold_seconds: float) -> EngineResult:
+        """Wait for the turn and draw; the call outlives the death of an engine.
+
+        The seed is fixed before the first try, so that a second one draws the same picture.
+
+        Raises:
+            EngineBusy: too many wait already.
+            ModelLoading: not ready within ``hold_seconds``.
+            EngineError: what the engine raised.
+        """
+        call = seeded(call)
+        seat = self._join()
+        done = False
+        try:
+            for attempt in range(1, TRIES + 1):
+                async for _ in self._turn(seat, hold_seconds):
+                    pass
+                try:
+                    result = await self._engine.generate(call)
+                    done = True
+                    self._learn_from(result)
+                    return result
+                except (EngineLost, EngineLeaving) as error:
+                    self._lost(seat, error, attempt, final=attempt == TRIES)
+                except OutOfMemory:
+                    if attempt == TRIES or not await self._made_room():
+                        raise
+        finally:
+            self._leave(seat, done=done)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def stream(self, call: EngineCall, *, hold_seconds: float) -> AsyncGenerator[EngineEvent | Status]:
+        """As `generate`, telling of the way; while the request waits, where it stands from time to time.
+
+        An engine that dies is replaced as long as no picture of the way was sent.
+
+        Raises:
+            EngineBusy, ModelLoading, EngineError: as `generate`.
+        """
+        call = seeded(call)
+        seat = self._join()
+        shown = done = False
+        try:
+            for attempt in range(1, TRIES + 1):
+                async for status in self._turn(seat, hold_seconds):
+                    yield status
+                try:
+                    # Closed at once when the reader leaves: that is what stops the drawing.
+                    async with aclosing(self._engine.stream(call)) as events:
+                        async for event in events:
+                            shown = shown or isinstance(event, Preview)
+                            if isinstance(event, EngineResult):
+                                done = True
+                                self._learn_from(event)
+                            yield event
+                    return
+                except (EngineLost, EngineLeaving) as error:
+                    self._lost(seat, error, attempt, final=shown or attempt == TRIES)
+                except OutOfMemory:
+                    if shown or attempt == TRIES or not await self._made_room():
+                        raise
+        finally:
+            self._leave(seat, done=done)
+
+    async def generate_behind(self, call: EngineCall, *, hold_seconds: float, until: float) -> EngineResult:
+        """Draw when no live request is under way; try again until the time ``until`` (Unix seconds).
+
+        Raises:
+            EngineError: what trying again does not cure, or ``until`` has come.
+        """
+        while True:
+            await self.line.empty()
+            try:
+                return await self.generate(call, hold_seconds=hold_seconds)
+            except (LoadFailed, ModelLoading, EngineBusy, EngineLost, EngineLeaving) as error:
+                wait = error.retry_after_seconds or 1.0
+                if time.time() + wait > until:
+                    raise
+                await asyncio.sleep(wait)
+
+    def close(self) -> None:
+        """Stop following the engine: the model is no longer served."""
+        self.life.close()
+
+    async def _turn(self, seat: Seat, hold_seconds: float) -> AsyncIterator[Status]:
+        """Wait until it is the request's turn, telling every `TELL_SECONDS` where it stands.
+
+        ``hold_seconds`` bounds the time in which the model is not ready, not the time in the line.
+        """
+        self._told_to_sleep = False
+        deadline = time.monotonic() + hold_seconds
+        while not seat.called.is_set():
+            now = time.monotonic()
+            if self.life.ready:
+                deadline = now + hold_seconds
+                rest = TELL_SECONDS
+            elif now >= deadline:
+                raise self.life.not_ready()
+            else:
+                rest = min(TELL_SECONDS, deadline - now)
+            if await self._waited(seat, rest):
+                return
+            yield replace(self.status, position=self.line.position(seat))
+
+    async def _waited(self, seat: Seat, seconds: float) -> bool:
+        """Wait for the turn, or for the end of the waking: a failed one is raised."""
+        calling = asyncio.ensure_future(seat.called.wait())
+        waits: set[asyncio.Future[Any]] = {calling}
+        waking = None if self.life.ready else self.life.wake()
+        if waking is not None:
+            waits.add(waking)
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if waking is not None and waking.done() and not waking.cancelled():
+                waking.result()
+            return seat.called.is_set()
+        finally:
+            calling.cancel()
+
+    def _join(self) -> Seat:
+        seat = self.line.join(caller.get())
+        if (request := current.get()) is not None:
+            request.look = lambda: replace(self.status, position=self.line.position(seat))
+        self._on_change()
+        return seat
+
+    def _leave(self, seat: Seat, *, done: bool) -> None:
+        self.line.leave(seat, done=done)
+        self._wants.rest()
+        self._on_change()
+
+    def _lost(self, seat: Seat, error: EngineLost | EngineLeaving, attempt: int, *, final: bool) -> None:
+        _logger.warning("%s (try %d of %d)", error, attempt, TRIES)
+        if not self._engine.running():
+            self.life.presence_changed(False)
+        elif isinstance(error, EngineLeaving):
+            self.life.drain()
+        else:
+            self.life.lost()
+        if final:
+            raise error
+        self.line.return_to(seat)
+        self._on_change()
+
+    async def _made_room(self) -> bool:
+        """Have others leave the room in which memory ran out; says whether there were any, and are gone."""
+        if not self._neighbours(self):
+            return False
+        self._wants.crowded()
+        self._on_change()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ROOM_SECONDS):
+                while self._neighbours(self):
+                    await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        return not self._neighbours(self)
+
+    def _became_ready(self, awake: Awake) -> None:
+        self._wants.ready(awake.memory_bytes)
+        self._on_learned(self, awake)
+
+    def _learn_from(self, result: EngineResult) -> None:
+        if self._wants.learn(result.memory_bytes):
+            self._on_learned(self, None)
+
+    def _changed(self) -> None:
+        self.line.advance()
+        self._on_change()
+
+
+def seeded(call: EngineCall) -> EngineCall:
+    """The call with a seed: a random one where none was asked for."""
+    if call.seed is not None:
+        return call
+    return replace(call, seed=secrets.randbelow(LARGEST_SEED - call.count))

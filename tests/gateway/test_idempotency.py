@@ -1,0 +1,212 @@
+"""Requests with a key: sent again, they are answered as they were and drawn once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from openai import AsyncOpenAI
+from starlette.responses import Response, StreamingResponse
+
+from compat import events
+from engines.errors import EngineBusy, InvalidParameter
+from gateway.answers import json_answer
+from gateway.kept_answers import Keyed
+from tests.gateway.later import ASYNC, GENERATIONS, NATIVE, QUICK, gateway, reached
+from tests.gateway.test_edit_routes import png
+from tests.gateway.test_streams import events_of
+from tests.gateway.wire import assert_error
+
+pytestmark = pytest.mark.anyio
+
+KEY = {"idempotency-key": "a key"}
+UNSEEDED: dict[str, Any] = {"prompt": "hills", "num_inference_steps": 4}
+REPLAYED = "idempotent-replayed"
+KNOWN = Keyed("digest", "fingerprint")
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
+    async with gateway() as (service, made):
+        await service.served("demo").wake_unless_ready()
+        yield made
+
+
+async def awake(client: httpx2.AsyncClient) -> None:
+    """Wake the model."""
+    assert (await client.post(GENERATIONS, json=QUICK)).status_code == 200
+
+
+@pytest.mark.parametrize("path", [GENERATIONS, NATIVE, "/generate"])
+async def test_repeated_request_gets_the_same_answer(client: httpx2.AsyncClient, path: str) -> None:
+    await awake(client)
+    first, second = [await client.post(path, json=UNSEEDED, headers=KEY) for _ in range(2)]
+    assert first.status_code == second.status_code == 200
+    assert first.content == second.content
+    assert (REPLAYED in first.headers, second.headers[REPLAYED]) == (False, "true")
+    assert first.headers["x-request-id"] != second.headers["x-request-id"]
+    other = await client.post(path, json=UNSEEDED, headers={"idempotency-key": "another"})
+    assert other.content != first.content
+
+
+async def test_requests_at_once_are_drawn_once(client: httpx2.AsyncClient) -> None:
+    first, second, other = await asyncio.gather(
+        *(
+            client.post(GENERATIONS, json=UNSEEDED, headers={**KEY, **more})
+            for more in ({}, {}, {"prefer": "x"})
+        )
+    )
+    assert first.content == second.content
+    assert [REPLAYED in first.headers, REPLAYED in second.headers] == [False, True]
+    assert_error(other, 422, type="invalid_request_error", code="idempotency_key_reused", param=None)
+
+
+async def test_key_with_another_request_is_refused(client: httpx2.AsyncClient) -> None:
+    form = {"prompt": "x", "num_inference_steps": "2"}
+    for colour, status in (("red", 200), ("red", 200), ("blue", 422)):
+        parts = {"image": ("a.png", png(colour=colour))}
+        answer = await client.post("/v1/images/edits", data=form, files=parts, headers=KEY)
+        assert answer.status_code == status
+    # The key of another route, or of another caller, is another key.
+    assert (await client.post(GENERATIONS, json=QUICK, headers=KEY)).status_code == 200
+
+
+async def test_keys_belong_to_callers() -> None:
+    async with gateway(api_keys=["one", "two"]) as (_, client):
+        answers = [
+            await client.post(GENERATIONS, json=UNSEEDED, headers={**KEY, "authorization": f"Bearer {key}"})
+            for key in ("one", "two", "one")
+        ]
+    assert answers[0].content == answers[2].content != answers[1].content
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+async def test_key_that_cannot_be_one_is_refused(client: httpx2.AsyncClient, key: str) -> None:
+    answer = await client.post(GENERATIONS, json=QUICK, headers={"idempotency-key": key})
+    assert_error(answer, 400, type="invalid_request_error", code="invalid_value", param="idempotency-key")
+
+
+async def test_drawing_goes_on_when_the_client_has_left(client: httpx2.AsyncClient) -> None:
+    await awake(client)
+    for stream in (False, True):
+        body = UNSEEDED | {"num_inference_steps": 20, "stream": stream}
+        headers = {"idempotency-key": f"left {stream}"}
+        left = asyncio.create_task(client.post(NATIVE, json=body, headers=headers))
+        with anyio.fail_after(30):
+            while not (await client.get("/health?model=demo")).json()["active_requests"]:
+                await anyio.sleep(0.005)
+        left.cancel()
+        await asyncio.wait([left])
+        assert (await client.get("/health?model=demo")).json()["active_requests"] == 1
+        again = await client.post(NATIVE, json=body, headers=headers)
+        assert (again.status_code, again.headers[REPLAYED]) == (200, "true")
+
+
+async def test_stream_is_repeated_event_by_event(client: httpx2.AsyncClient) -> None:
+    body = UNSEEDED | {"stream": True, "partial_images": 1}
+    joined = await asyncio.gather(*(client.post(GENERATIONS, json=body, headers=KEY) for _ in range(2)))
+    stored = await client.post(GENERATIONS, json=body, headers=KEY)
+    assert len({answer.content for answer in (*joined, stored)}) == 1
+    assert stored.headers["content-type"].startswith("text/event-stream")
+    assert stored.headers[REPLAYED] == "true"
+    assert events_of(stored.text)[-1][0] == "image_generation.completed"
+
+
+async def test_job_is_taken_on_once(client: httpx2.AsyncClient) -> None:
+    first, second = [await client.post(GENERATIONS, json=UNSEEDED, headers=KEY | ASYNC) for _ in range(2)]
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json() == second.json()
+    assert first.headers["location"] == second.headers["location"]
+    await reached(client, first.json())
+    assert len((await client.get("/v1/jobs")).json()["data"]) == 1
+
+
+async def test_answer_outlives_the_gateway(tmp_path: Path) -> None:
+    answers = []
+    for _ in range(2):
+        async with gateway(tmp_path) as (_, client):
+            answers.append(await client.post(GENERATIONS, json=UNSEEDED, headers=KEY))
+    assert answers[0].content == answers[1].content
+    assert answers[1].headers[REPLAYED] == "true"
+
+
+async def test_two_gateways_work_on_a_request_once(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as (_, one), gateway(tmp_path) as (_, other):
+        here, there = await asyncio.gather(
+            *(client.post(GENERATIONS, json=UNSEEDED, headers=KEY) for client in (one, other))
+        )
+    assert here.content == there.content
+    assert (REPLAYED in here.headers) != (REPLAYED in there.headers)
+
+
+async def test_202_of_a_sleeping_model_is_not_stored() -> None:
+    async with gateway() as (_, client):
+        assert (await client.post(NATIVE, json=QUICK, headers=KEY)).status_code == 202
+        await awake(client)
+        answer = await client.post(NATIVE, json=QUICK, headers=KEY)
+        assert (answer.status_code, REPLAYED in answer.headers) == (200, False)
+
+
+async def test_refusal_is_stored_and_what_a_repetition_cures_is_not() -> None:
+    tries: list[Exception | None] = [EngineBusy("demo", 1, 1.0), ValueError("odd"), None]
+
+    async def produce() -> Response:
+        if (error := tries.pop(0)) is not None:
+            raise error
+        return json_answer({"good": True})
+
+    async with gateway() as (service, _):
+        answer = service.idempotency.answer
+        with pytest.raises(EngineBusy):
+            await answer(KNOWN, produce)
+        with pytest.raises(ValueError, match="odd"):
+            await answer(KNOWN, produce)
+        assert json.loads(bytes((await answer(KNOWN, produce)).body)) == {"good": True}
+        assert (await answer(KNOWN, produce)).headers[REPLAYED] == "true"
+
+        async def refuse() -> Response:
+            raise InvalidParameter("n", "too many")
+
+        other = Keyed("other", "fingerprint")
+        with pytest.raises(InvalidParameter):
+            await answer(other, refuse)
+        assert (await answer(other, produce)).status_code == 400
+
+
+async def test_stream_that_ends_with_an_error_is_not_stored() -> None:
+    async def produce() -> Response:
+        async def frames() -> AsyncIterator[bytes]:
+            yield b"event: progress\ndata: {}\n\n"
+            yield events.failed(EngineBusy("demo", 1, 1.0), request_id="req_1")
+
+        return StreamingResponse(frames(), media_type="text/event-stream")
+
+    async with gateway() as (service, _):
+        for _ in range(2):
+            answer = await service.idempotency.answer(KNOWN, produce)
+            assert isinstance(answer, StreamingResponse)
+            assert len([chunk async for chunk in answer.body_iterator]) == 2
+            assert REPLAYED not in answer.headers
+
+
+async def test_sdk_sends_the_key_that_it_is_given_and_none_of_its_own() -> None:
+    asked: list[httpx2.Request] = []
+
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(500, headers={"retry-after-ms": "1"}, json={"error": {"message": "no"}})
+
+    http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(refuse))
+    async with AsyncOpenAI(
+        base_url="http://gateway/v1", api_key="none", http_client=http_client, max_retries=1
+    ) as sdk:
+        for headers in ({}, {"Idempotency-Key": "mine"}):
+            with pytest.raises(Exception, match="no"):
+                await sdk.images.generate(prompt="x", extra_headers=headers)
+    assert [request.headers.get("idempotency-key") for request in asked] == [None, None, "mine", "mine"]

@@ -1,0 +1,199 @@
+"""Two models and room for one: real engines, real pictures, and a conductor that decides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from engines.calls import EngineCall, EngineResult
+from engines.detection import demo_card
+from engines.errors import ModelLoading, OutOfMemory
+from engines.schema import PipelineSchema
+from gateway.callers import caller
+from gateway.lifecycle import State
+from gateway.needs import GIGABYTE
+from gateway.placement import HOST_MEMORY, Room
+from gateway.service import Service
+from gateway.settings import Settings
+from tests.gateway import in_process
+
+pytestmark = pytest.mark.anyio
+
+ONE_AT_A_TIME = (Room("here", {HOST_MEMORY: 1.5 * GIGABYTE}),)
+
+Make = Callable[..., Service]
+
+
+@pytest.fixture
+async def share() -> AsyncIterator[Make]:
+    """Makes a service of the models a and b, which have room for one of them."""
+    made: list[Service] = []
+
+    def make(patience: float = 30.0, **options: Any) -> Service:
+        cards = [demo_card().model_copy(update={"name": name}) for name in ("a", "b")]
+        wanted = in_process.OPTIONS.model_copy(update={"memory_gb": 1.0, **options})
+        settings = Settings(swap_patience_seconds=patience)
+        made.append(
+            in_process.service(in_process.config(*cards, settings=settings, options=wanted), ONE_AT_A_TIME)
+        )
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()
+
+
+def call(schema: PipelineSchema, steps: int = 2) -> EngineCall:
+    parameters: dict[str, Any] = {"prompt": "the sea", "num_inference_steps": steps}
+    return EngineCall(request_id="r", method=schema.call.name, parameters=parameters, seed=5)
+
+
+async def drawn(service: Service, model: str, *, steps: int = 2, hold: float = 60.0) -> EngineResult:
+    return await service.generate(model, call(service.models.get(model).schema_, steps), hold_seconds=hold)
+
+
+def loads(service: Service) -> dict[str, int]:
+    engines = {name: service.served(name).engine for name in ("a", "b")}
+    return {name: engine.loads for name, engine in engines.items()}  # type: ignore[attr-defined]  # in_process
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_alternating_requests_cost_one_swap(share: Make) -> None:
+    service = share()
+    await drawn(service, "a")
+    await asyncio.gather(*(drawn(service, name, steps=4) for name in "ababab"))
+    assert loads(service) == {"a": 1, "b": 1}
+
+
+async def test_busy_model_is_never_put_to_sleep(share: Make) -> None:
+    service = share()
+    expected = await drawn(service, "a", steps=30)
+    drawing = asyncio.create_task(drawn(service, "a", steps=30))
+    await until(lambda: service.status("a").state is State.BUSY)
+    waiting = asyncio.create_task(drawn(service, "b"))
+    await until(lambda: service.status("b").phase == "waiting_for_room")
+    assert (await drawing).images[0].data == expected.images[0].data
+    await waiting
+    assert service.status("a").state is State.ASLEEP
+    assert loads(service) == {"a": 1, "b": 1}
+
+
+async def test_nobody_waits_for_ever(share: Make) -> None:
+    """Three callers keep the one model busy without a pause; the other's turn comes all the same."""
+    service = share(patience=0.3)
+    await drawn(service, "a")
+    served = 0
+
+    async def insist() -> None:
+        nonlocal served
+        while True:
+            await drawn(service, "a")
+            served += 1
+
+    insisting = [asyncio.create_task(insist()) for _ in range(3)]
+    await until(lambda: served > 3)
+    await asyncio.wait_for(drawn(service, "b"), 30)
+    after = served
+    await until(lambda: served > after + 3)
+    for each in insisting:
+        each.cancel()
+    await asyncio.gather(*insisting, return_exceptions=True)
+
+
+async def test_pinned_model_keeps_its_room_and_the_other_is_told(share: Make) -> None:
+    service = share(keep_warm=True)
+    await until(lambda: State.READY in {service.status(name).state for name in "ab"})
+    awake = next(name for name in "ab" if service.status(name).state is State.READY)
+    with pytest.raises(ModelLoading):
+        await drawn(service, "b" if awake == "a" else "a", hold=0.5)
+    assert service.status(awake).state is State.READY
+
+
+async def test_model_that_somebody_is_coming_back_for_stays(share: Make) -> None:
+    service = share()
+    assert await service.wake_unless_ready("a") is not None
+    await until(lambda: service.status("a").state is State.READY)
+    waiting = asyncio.create_task(drawn(service, "b"))
+    await until(lambda: service.status("b").phase == "waiting_for_room")
+    assert await service.wake_unless_ready("a") is None
+    await drawn(service, "a")
+    await waiting
+    assert loads(service) == {"a": 1, "b": 1}
+
+
+async def test_model_told_to_sleep_ends_its_work_first(share: Make) -> None:
+    service = share()
+    await drawn(service, "a")
+    drawing = asyncio.create_task(drawn(service, "a", steps=30))
+    await until(lambda: service.status("a").state is State.BUSY)
+    assert (await service.served("a").sleep()).state is State.DRAINING
+    assert (await drawing).images
+    await until(lambda: service.status("a").state is State.ASLEEP)
+    await drawn(service, "a")
+    assert loads(service)["a"] == 2
+
+
+async def test_what_was_measured_is_what_counts(share: Make) -> None:
+    service = share(memory_gb=None)
+    await drawn(service, "a")
+    measured = service.served("a").measured_bytes
+    assert measured is not None
+    assert 2**20 < measured < 8 * GIGABYTE
+    demand = service.served("a").demand
+    assert demand is not None
+    assert demand.memory_bytes == measured
+
+
+async def test_callers_take_turns(share: Make) -> None:
+    service = share()
+    await drawn(service, "a")
+    order: list[str] = []
+
+    async def ask(name: str) -> None:
+        caller.set(name)
+        await drawn(service, "a", steps=3)
+        order.append(name)
+
+    await asyncio.gather(*(ask(name) for name in ("greedy",) * 6 + ("modest",)))
+    assert order.index("modest") <= 3
+
+
+async def test_request_that_runs_out_of_memory_beside_an_idle_model_is_tried_again_alone(share: Make) -> None:
+    service = share(memory_gb=0.6)
+    expected = await drawn(service, "a")
+    await drawn(service, "b")
+    engine = service.served("a").engine
+    draw = engine.generate
+
+    async def crowded(call: EngineCall) -> EngineResult:
+        if service.served("b").engine.running():
+            raise OutOfMemory("a", "no memory left")
+        return await draw(call)
+
+    engine.generate = crowded  # type: ignore[method-assign]  # what a GPU that is shared does
+    assert (await drawn(service, "a")).images == expected.images
+    assert not service.served("b").engine.running()
+
+
+async def test_request_that_runs_out_of_memory_alone_is_told_so(share: Make) -> None:
+    service = share()
+    await drawn(service, "a")
+    engine, tries = service.served("a").engine, 0
+
+    async def too_large(call: EngineCall) -> EngineResult:
+        nonlocal tries
+        tries += 1
+        raise OutOfMemory("a", "no memory left")
+
+    engine.generate = too_large  # type: ignore[method-assign]  # what a GPU that is full does
+    with pytest.raises(OutOfMemory):
+        await drawn(service, "a")
+    assert tries == 1
