@@ -23,7 +23,7 @@ ROLES: Final = {
     "ServeReplica:model-": "engine",
     "ServeController": "controller",
     "ProxyActor": "proxy",
-    "raylet": "raylet",
+    "raylet/raylet": "raylet",
     "gcs_server": "gcs",
 }
 

@@ -73,8 +73,11 @@ class Subject:
             on_step=lambda *_: self.times.append(time.perf_counter()),
         )
 
-    def stopped(self, after: float) -> tuple[float, int]:
-        """Ask for the end ``after`` seconds from the start: seconds until it came, steps made since."""
+    def stopped(self, after: float) -> tuple[float, int] | None:
+        """Ask for the end ``after`` seconds from the start: seconds until it came, steps made since.
+
+        ``None`` where the picture was done before.
+        """
         stop, asked = threading.Event(), 0.0
 
         def ask() -> None:
@@ -91,7 +94,7 @@ class Subject:
             return free - asked, sum(each > asked for each in self.times)
         finally:
             timer.cancel()
-        return 0.0, 0  # it was done before it was asked
+        return None
 
 
 def measure(path: Path, *, rounds: int, steps: int, size: int, threads: int | None) -> Row:
@@ -103,7 +106,7 @@ def measure(path: Path, *, rounds: int, steps: int, size: int, threads: int | No
     first, last = subject.times[0] - began, subject.times[-1] - began
     between = [later - earlier for earlier, later in zip(subject.times, subject.times[1:], strict=False)]
     moments = [first + (last - first) * (number + 0.5) / rounds for number in range(rounds)]
-    stops = [subject.stopped(moment) for moment in moments]
+    stops = [stop for moment in moments if (stop := subject.stopped(moment)) is not None]
     again = subject.draw(threading.Event())
     assert again.images[0][0].tobytes() == whole.images[0][0].tobytes(), f"{path.name} draws another picture"
     free = [1000 * seconds for seconds, _ in stops]

@@ -83,7 +83,7 @@ class Home:
                 now = time.time() - sent
                 if state["state"] in ("ready", "busy"):
                     seen["ready"] = now
-                elif state.get("phase") not in (None, "starting"):
+                elif state.get("phase") not in (None, "starting", "waiting_for_room"):
                     seen.setdefault("progress", now)
                 time.sleep(POLL_SECONDS)
             answer.result().raise_for_status()

@@ -93,6 +93,7 @@ class _Told(TypedDict):
     parameters: Parameters
     ignored: list[IgnoredField]
     adjusted: list[AdjustedField]
+    notes: Annotated[list[str], Field(description="Remarks on the pictures, as on one of a single colour.")]
     compute_metrics: ComputeMetrics
 
 

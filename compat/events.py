@@ -44,6 +44,7 @@ def completed(model: str, mapped: Mapped, result: EngineResult, *, partial_image
         "parameters": result.parameters,
         "ignored": [asdict(entry) for entry in mapped.ignored],
         "adjusted": [entry.as_json() for entry in mapped.adjusted],
+        "notes": list(result.notes),
         "compute_metrics": result.metrics.model_dump(),
     }
     return frame(f"{mapped.operation}.completed", _picture(mapped, image) | added)

@@ -27,7 +27,7 @@ def images_response(
     ``urls`` are where the pictures can be fetched, in their order; none where none was asked for.
 
     The additions are ``model``, ``parameters`` (the values really used), ``ignored``, ``adjusted``,
-    ``compute_metrics`` and each picture's ``seed``. ``created`` is in Unix seconds; now by default.
+    ``notes`` on the pictures, ``compute_metrics`` and each picture's ``seed``. ``created`` is in Unix seconds; now by default.
     """
     first = result.images[0]
     tail = {
@@ -40,6 +40,7 @@ def images_response(
         "parameters": result.parameters,
         "ignored": [asdict(entry) for entry in mapped.ignored],
         "adjusted": [entry.as_json() for entry in mapped.adjusted],
+        "notes": list(result.notes),
         "compute_metrics": result.metrics.model_dump(),
     }
     # Base64 needs no escaping: each picture is encoded once and copied once, past the JSON writer.

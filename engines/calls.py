@@ -230,5 +230,7 @@ class LoadProgress:
     """The completed description, with READY."""
     memory_bytes: int | None = None
     """What the loaded model needs on its device, measured after the warm-up, with READY."""
+    gpus: float | None = None
+    """What this engine has reserved of its node's GPUs, with READY; ``None`` outside a cluster."""
     note: str | None = None
     """What did not go as meant and did not stop the load, in words, with READY."""

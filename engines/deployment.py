@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import ray
 from ray import serve
 
-from engines.calls import EngineOptions
+from engines.calls import EngineOptions, LoadPhase, LoadProgress
 from engines.heartbeat import Heartbeat
 from engines.marking import ENVIRONMENT
 from engines.replica import Engine, EngineArgs
@@ -25,16 +26,24 @@ SHARED_GPU: Final = 0.01
 class Replica(Engine):
     """An engine as Serve starts it.
 
-    The first of a model loads when it is told to (`warm`), which is what has started it. Others are
-    started for the load there is, and begin by themselves: no call reaches them before they are ready.
+    The only one of a model loads when it is told to (`warm`), which is what has started it. Where there may
+    be several each begins by itself: no call reaches one that is not ready beside one that is.
     """
 
     def __init__(self, args: EngineArgs) -> None:
         super().__init__(args)
         self._heartbeat = Heartbeat()
         self._heartbeat.start()
-        if serve.get_replica_context().rank.rank > 0:
+        if args.options.max_replicas > 1:
             self.begin()
+
+    async def warm(self) -> AsyncIterator[LoadProgress]:
+        """As `Engine.warm`, with what this replica has reserved."""
+        async for progress in super().warm():
+            if progress.phase is LoadPhase.READY:
+                assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+                progress = replace(progress, gpus=float(assigned.get("GPU", 0.0)))
+            yield progress
 
 
 def build_app(args: dict[str, Any]) -> serve.Application:
@@ -69,8 +78,8 @@ def build_app(args: dict[str, Any]) -> serve.Application:
             "upscale_delay_s": 0,
             "downscale_delay_s": 0,
             "downscale_to_zero_delay_s": 0,
-            "metrics_interval_s": 0.2,
-            "look_back_period_s": 0.5,
+            "metrics_interval_s": 0.1,
+            "look_back_period_s": 0.3,
             "policy": {
                 "policy_function": "engines.scaling:ReleasePolicy",
                 "policy_kwargs": {

@@ -2,8 +2,8 @@
 
 Native code that hangs with Python's lock in its hands (a mapped file on a dead network drive, a driver that
 does not return) stops every thread. Serve gives such a replica up after three health checks, but its process
-cannot even be told to end: it stays, with its GPU memory (Ray 2.60, seen). The timer of `faulthandler` needs no
-lock, and ends it.
+cannot even be told to end: it stays, with its GPU memory, and its callers wait for ever (Ray 2.60, seen). The
+timer of `faulthandler` needs no lock, and ends it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STDERR: Final = 2
 
 
 class Heartbeat:
-    """Ends the process, with a trace of all threads, when the event loop stands still for ``limit`` seconds."""
+    """Ends the process, with a trace of its threads, when the loop stands still for ``limit`` seconds."""
 
     def __init__(self, limit: float = LIMIT_SECONDS) -> None:
         self._limit = limit

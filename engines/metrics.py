@@ -40,7 +40,7 @@ class Gpu:
         self._handle = handle
 
     def read(self) -> GpuReading:
-        """Ask NVML; takes well under a millisecond."""
+        """Ask NVML; takes well under a millisecond, in a virtual machine a few."""
         utilization = _asked(pynvml.nvmlDeviceGetUtilizationRates, self._handle)
         memory = _asked(pynvml.nvmlDeviceGetMemoryInfo, self._handle)
         return GpuReading(

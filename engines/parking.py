@@ -88,7 +88,7 @@ class Parked:
             tell(moved, self.size)
         _settle()
         if cuda_in_use():
-            torch.accelerator.empty_host_cache()
+            _empty_host_cache()
 
 
 class _Block:
@@ -166,3 +166,11 @@ def _settle() -> None:
     if cuda_in_use():
         torch.cuda.synchronize()
     gc.collect()
+
+
+def _empty_host_cache() -> None:
+    """Give back the pinned memory that torch keeps for later. torch 2.11 has no public name for it."""
+    public = getattr(torch.accelerator, "empty_host_cache", None)
+    empty = public or getattr(torch._C, "_host_emptyCache", None)
+    if empty is not None:
+        empty()

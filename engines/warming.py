@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,8 @@ from engines.stalling import Stall
 
 if TYPE_CHECKING:
     from engines.bringing import Brought
+
+_logger = logging.getLogger(__name__)
 
 Report = Callable[[LoadProgress], None]
 Bring = Callable[[Report], "Brought"]
@@ -151,6 +154,7 @@ class Warming:
 
 
 def _unforeseen(model: str, error: Exception) -> LoadFailed:
+    _logger.error("%s: a fault of this program", model, exc_info=error)
     return LoadFailed(model, f"unexpected {type(error).__name__}")
 
 

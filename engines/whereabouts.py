@@ -17,8 +17,8 @@ _logger = logging.getLogger(__name__)
 
 CURE: Final = (
     "A model that is named by a path must lie there on every machine on which its engine may run: as a copy, "
-    "or on storage that they share. Or deploy it by its hub id, which each machine fetches for itself, or pin "
-    "it with --resource to a machine that has it"
+    "or on storage that they share. Or deploy it by its hub id, which each machine fetches for itself, or "
+    "pin it with --resource to a machine that has it"
 )
 
 

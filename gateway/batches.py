@@ -1,19 +1,18 @@
 """Batches at work: one line at a time, behind every live request, across restarts.
 
-A batch's record and each finished line are objects of the storage, so a gateway that comes back goes on
-where the last one stopped; no finished line is drawn again.
+A batch is worked on by the one living gateway that has claimed it. Its record and each finished line are
+objects of the storage, so whoever claims it next goes on where the last one stopped; no finished line is
+drawn again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
-
-from pydantic import ValidationError
 
 from compat.errors import BatchEnded, BatchNotFound, FileNotStored
 from engines.errors import StorageFailed
@@ -28,30 +27,45 @@ from gateway.batch import (
     expired_line,
     read_lines,
 )
+from gateway.batch_claims import BatchClaims
+from gateway.batch_records import BatchRecords
 from gateway.files import Files
-from gateway.objects import Objects
+from gateway.leases import Lease
 
 _logger = logging.getLogger(__name__)
 
 Execute = Callable[[Batch, Line], Awaitable[Outcome]]
 """Makes the call of a line, once no live request is in its way; failures are outcomes too."""
 
-_ID: Final = re.compile(r"batch_[0-9a-f]{24}")
-_FOLDER: Final = "batches"
+POLL_SECONDS: Final = 2.0
+"""How often is looked for what other gateways have taken on or left."""
 AGAIN_SECONDS: Final = 5.0
 """Pause after a failure of the storage."""
 
 
 class Batches:
-    """The batches of a storage, and the one task that works on them."""
+    """The batches of a storage, and the one task that works on those that this gateway claims."""
 
-    def __init__(self, objects: Objects, files: Files, execute: Execute) -> None:
-        self._objects = objects
-        self._files = files
+    def __init__(
+        self,
+        records: BatchRecords,
+        claims: BatchClaims,
+        lease: Lease,
+        execute: Execute,
+        *,
+        files: Files,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._records = records
+        self._claims = claims
+        self._lease = lease
         self._execute = execute
+        self._files = files
+        self._poll_seconds = poll_seconds
         self._news = asyncio.Event()
-        self._cancelled: set[str] = set()
         self._task: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
+        lease.lost.append(self._drop)
 
     def start(self) -> None:
         """Begin to work, on what an earlier gateway has left first."""
@@ -62,6 +76,7 @@ class Batches:
         """Stop working; what is unfinished stays so."""
         if self._task is not None:
             self._task.cancel()
+        self._drop()
 
     async def submit(self, batch: Batch) -> Batch:
         """Take a batch on.
@@ -69,7 +84,13 @@ class Batches:
         Raises:
             StorageFailed
         """
-        await self._save(batch)
+        await self._records.save(batch)
+        try:
+            await self._claims.add(batch)
+        except StorageFailed:
+            with contextlib.suppress(StorageFailed):
+                await self._records.remove(batch.id)
+            raise
         self._news.set()
         return batch
 
@@ -77,71 +98,109 @@ class Batches:
         """A batch's record.
 
         Raises:
-            BatchNotFound
+            BatchNotFound, StorageFailed
         """
-        found = await self._read(batch_id) if _ID.fullmatch(batch_id) else None
+        found = await self._records.get(batch_id)
         if found is None:
             raise BatchNotFound(batch_id)
         return found
 
     async def all(self) -> list[Batch]:
-        """All batches, the newest first."""
-        names = await self._objects.names(_FOLDER)
-        ids = [name.removesuffix(".json") for name in names if name.endswith(".json")]
-        found = [batch for batch in [await self._read(each) for each in ids] if batch is not None]
-        return sorted(found, key=lambda batch: (batch.created_at, batch.id), reverse=True)
+        """All batches, the newest first.
+
+        Raises:
+            StorageFailed
+        """
+        return await self._records.all()
 
     async def cancel(self, batch_id: str) -> Batch:
         """Ask a batch to end after the line it is at.
 
         Raises:
-            BatchNotFound
+            BatchNotFound, StorageFailed
             BatchEnded: there is nothing left to cancel.
         """
         batch = await self.get(batch_id)
         if batch.ended:
             raise BatchEnded(batch_id, batch.status)
-        if batch.status != "cancelling":
-            batch = batch.moved("cancelling")
-            await self._save(batch)
-        self._cancelled.add(batch_id)
-        self._news.set()
-        return batch
+        return batch if batch.status == "cancelling" else await self._records.cancel(batch)
+
+    def _drop(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
 
     async def _work(self) -> None:
+        looked_through = False
         while True:
             self._news.clear()
             try:
-                for batch in reversed(await self.all()):
-                    if not batch.ended:
-                        await self._run(batch)
-            except StorageFailed:
-                _logger.exception("batches wait for the storage")
+                if not looked_through:
+                    await self._add_left()
+                    looked_through = True
+                await self._work_on_all()
+            except StorageFailed as error:
+                _logger.warning("batches wait for the storage: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
-            await self._news.wait()
+            except Exception:  # the task's outer edge: batches are worked on as long as the gateway lives
+                _logger.exception("batches could not be worked on")
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._news.wait()
 
-    async def _run(self, batch: Batch) -> None:
+    async def _add_left(self) -> None:
+        """Let what is unfinished in the storage be worked on, whatever the database remembers of it."""
+        for batch in await self._records.all():
+            if not batch.ended:
+                await self._claims.add(batch)
+
+    async def _work_on_all(self) -> None:
+        """Claim one batch after the other, until none is left that is nobody else's."""
+        while await self._claims.any():
+            owner = await self._lease.hold()
+            await self._lease.bury()
+            claimed = await self._claims.claim(owner)
+            if claimed is None:
+                return
+            # A task of its own: a gateway that was given up drops it, and goes on to look for others.
+            self._running = asyncio.create_task(self._run(claimed, owner))
+            await asyncio.wait([self._running])
+            if not self._running.cancelled():
+                self._running.result()
+
+    async def _run(self, batch_id: str, owner: str) -> None:
+        batch = await self._records.get(batch_id)
+        if batch is None or batch.ended:
+            await self._clear(batch_id)
+            return
         lines, faults = await self._lines(batch)
         if faults:
-            await self._save(batch.moved("failed", errors=Faults(data=tuple(faults))))
+            if await self._claims.holds(batch_id, owner):
+                await self._end(batch.moved("failed", errors=Faults(data=tuple(faults))))
             return
         if batch.status == "validating":
             batch = batch.moved("in_progress", request_counts=Counts(total=len(lines)))
-            await self._save(batch)
+            await self._records.note(batch)
         outcomes: list[Outcome | None] = []
         for number, line in enumerate(lines):
-            stopped = self._stopped(batch)
-            outcome = await self._outcome(batch, number, None if stopped else line)
+            outcome = await self._records.outcome(batch, number)
+            if outcome is None and not _stopped(batch):
+                batch = await self._records.asked(batch)
+            if outcome is None and not _stopped(batch):
+                if not await self._claims.holds(batch_id, owner):
+                    return
+                outcome = await self._execute(batch, line)
+                await self._records.keep(batch, number, outcome)
+                counts = _counts(len(lines), [*outcomes, outcome])
+                batch = batch.model_copy(update={"request_counts": counts})
+                await self._records.note(batch)
             outcomes.append(outcome)
-            batch = batch.model_copy(update={"request_counts": _counts(len(lines), outcomes)})
-            if not self._stopped(batch):
-                await self._save(batch)
-        await self._finish(batch, lines, outcomes)
-
-    def _stopped(self, batch: Batch) -> bool:
-        cancelled = batch.status == "cancelling" or batch.id in self._cancelled
-        return cancelled or time.time() > batch.expires_at
+        batch = batch.model_copy(update={"request_counts": _counts(len(lines), outcomes)})
+        batch = await self._records.asked(batch)
+        if await self._claims.holds(batch_id, owner):
+            await self._finish(batch, lines, outcomes)
 
     async def _lines(self, batch: Batch) -> tuple[list[Line], list[BatchFault]]:
         try:
@@ -150,40 +209,24 @@ class Batches:
             return [], [BatchFault(code="invalid_input_file", message=str(error), param="input_file_id")]
         return read_lines(data, batch.endpoint)
 
-    async def _outcome(self, batch: Batch, number: int, line: Line | None) -> Outcome | None:
-        """What became of a line; it is drawn now if it was not before and may be."""
-        place = f"{_FOLDER}/{batch.id}/{number}.json"
-        kept = await self._objects.read(place)
-        if kept is not None:
-            return Outcome.model_validate_json(kept)
-        if line is None:
-            return None
-        outcome = await self._execute(batch, line)
-        await self._objects.write(place, outcome.model_dump_json().encode())
-        return outcome
-
     async def _finish(self, batch: Batch, lines: list[Line], outcomes: list[Outcome | None]) -> None:
         done = [outcome for outcome in outcomes if outcome is not None]
         left = [line for line, outcome in zip(lines, outcomes, strict=True) if outcome is None]
-        cancelled = batch.status == "cancelling" or batch.id in self._cancelled
+        cancelled = batch.status == "cancelling"
         if batch.finalizing_at is None and not cancelled:
             batch = batch.moved("finalizing")
-            await self._save(batch)
+            await self._records.note(batch)
         good = [outcome.as_json() for outcome in done if not outcome.failed]
         bad = [outcome.as_json() for outcome in done if outcome.failed]
         if not cancelled:
             bad += [expired_line(line.custom_id) for line in left]
         ending: Status = "cancelled" if cancelled else "expired" if left else "completed"
-        cancelling = {"cancelling_at": batch.cancelling_at or int(time.time())} if cancelled else {}
         batch = batch.moved(
             ending,
             output_file_id=await self._file(batch, "output", good),
             error_file_id=await self._file(batch, "error", bad),
-            **cancelling,
         )
-        await self._save(batch)
-        self._cancelled.discard(batch.id)
-        await self._objects.remove_folder(f"{_FOLDER}/{batch.id}")
+        await self._end(batch)
 
     async def _file(self, batch: Batch, kind: str, rows: list[bytes]) -> str | None:
         if not rows:
@@ -196,16 +239,18 @@ class Batches:
         )
         return record.id
 
-    async def _save(self, batch: Batch) -> None:
-        await self._objects.write(f"{_FOLDER}/{batch.id}.json", batch.model_dump_json().encode())
+    async def _end(self, batch: Batch) -> None:
+        await self._records.save(batch)
+        await self._clear(batch.id)
 
-    async def _read(self, batch_id: str) -> Batch | None:
-        data = await self._objects.read(f"{_FOLDER}/{batch_id}.json")
-        try:
-            return None if data is None else Batch.model_validate_json(data)
-        except ValidationError as error:
-            _logger.warning("the record of %s cannot be read: %s", batch_id, error)
-            return None
+    async def _clear(self, batch_id: str) -> None:
+        """Remove what nobody needs of a batch that has ended."""
+        await self._records.clear(batch_id)
+        await self._claims.remove(batch_id)
+
+
+def _stopped(batch: Batch) -> bool:
+    return batch.status == "cancelling" or time.time() > batch.expires_at
 
 
 def _counts(total: int, outcomes: list[Outcome | None]) -> Counts:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gateway import ray_node
 from gateway.http_json import send
 from gateway.ports import free_port, is_free, reachable_host, require_free
-from gateway.problems import NotRunning
+from gateway.problems import ClusterFailed, NotRunning
 from gateway.processes import alive, end_session
 from gateway.serve_api import ServeApi
 from gateway.state import ClusterRecord, StateFolder
@@ -24,6 +24,20 @@ GCS_PORT: Final = 6379
 DASHBOARD_PORT: Final = 8265
 HEAD_PROGRAMS: Final = ("gcs_server", "raylet", "dashboard.py")
 """What a cluster cannot be without; found in the command lines of its processes."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class HeadPorts:
+    """Where the head's programs listen."""
+
+    gcs: int = GCS_PORT
+    dashboard: int = DASHBOARD_PORT
+
+    def free(self) -> HeadPorts:
+        """These, with others in the place of those that a program listens on."""
+        return HeadPorts(free_port(self.gcs), free_port(self.dashboard))
 
 
 @dataclass(frozen=True)
@@ -81,31 +95,51 @@ def start(
     if previous is not None:
         _end(previous)
         _wait_for_workers(previous)
-    if previous is None or not previous.serving:
-        shutil.rmtree(state.gcs, ignore_errors=True)
     require_free(host, port)
-    state.renew_temporary()
-    dashboard_port = free_port(DASHBOARD_PORT)
-    gcs_port = free_port(previous.gcs_port if previous else GCS_PORT)
-    words = _command(state, dashboard_port, gcs_port=gcs_port, cluster_host=cluster_host)
+    serving = previous is not None and previous.serving
     variables = _environment(state, environment, together=cluster_host is not None)
-    with ray_node.starting(words, log=state.start_log, environment=variables, folder=state.root) as starting:
-        head = ray_node.programs_of(starting, HEAD_PROGRAMS, log=state.start_log)
-        dashboard = f"http://127.0.0.1:{dashboard_port}"
-        _wait_for_dashboard(state, dashboard)
-    record = ClusterRecord(
-        session=starting.pid,
-        head=head,
-        dashboard=dashboard,
-        temporary=str(state.temporary),
-        host=host,
-        port=port,
-        gcs_port=gcs_port,
-        cluster_host=cluster_host,
-        serving=previous is not None and previous.serving,
-    )
+
+    def attempt(ports: HeadPorts) -> ClusterRecord:
+        if not serving:
+            shutil.rmtree(state.gcs, ignore_errors=True)
+        state.renew_temporary()
+        words = _command(state, ports, cluster_host=cluster_host)
+        log = state.start_log
+        with ray_node.starting(words, log=log, environment=variables, folder=state.root) as starting:
+            head = ray_node.programs_of(starting, HEAD_PROGRAMS, log=log)
+            dashboard = f"http://127.0.0.1:{ports.dashboard}"
+            _wait_for_dashboard(state, dashboard)
+        return ClusterRecord(
+            session=starting.pid,
+            head=head,
+            dashboard=dashboard,
+            temporary=str(state.temporary),
+            host=host,
+            port=port,
+            gcs_port=ports.gcs,
+            cluster_host=cluster_host,
+            serving=serving,
+        )
+
+    record = on_free_ports(attempt, HeadPorts(gcs=previous.gcs_port if previous else GCS_PORT))
     state.record_cluster(record)
     return _cluster(state, record)
+
+
+def on_free_ports(attempt: Callable[[HeadPorts], T], preferred: HeadPorts) -> T:
+    """Start something on ports that are free; once more, on others, where another program was quicker.
+
+    Raises:
+        ClusterFailed: what ``attempt`` raises when it has ended all that it began.
+    """
+    ports = preferred.free()
+    try:
+        return attempt(ports)
+    except ClusterFailed:
+        others = ports.free()
+        if others == ports:
+            raise
+    return attempt(others)
 
 
 def stop(state: StateFolder, *, forget: bool) -> bool:
@@ -146,16 +180,14 @@ def _wait_for_workers(record: ClusterRecord) -> None:
             time.sleep(0.1)
 
 
-def _command(
-    state: StateFolder, dashboard_port: int, *, gcs_port: int, cluster_host: str | None
-) -> list[str]:
+def _command(state: StateFolder, ports: HeadPorts, *, cluster_host: str | None) -> list[str]:
     return ray_node.command(
         "--head",
         node_ip_address=cluster_host,
-        port=gcs_port,
+        port=ports.gcs,
         ray_client_server_port=free_port(),
         dashboard_host="127.0.0.1",
-        dashboard_port=dashboard_port,
+        dashboard_port=ports.dashboard,
         temp_dir=state.temporary,
     )
 

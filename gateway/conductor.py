@@ -31,19 +31,32 @@ GATEWAY_LOST_SECONDS: Final = 10.0
 class Demand:
     """What one gateway knows and wants of one model.
 
-    ``memory_bytes`` is what a copy needs on its device, as declared, measured or estimated.
-    ``waiting_seconds`` is how long nobody has had a turn although somebody waits, ``None`` where nobody does;
-    ``waking`` says that a waking is under way here, ``busy`` that requests are worked on or expected at once.
+    ``memory_bytes`` is what a copy needs on its device, as declared, measured or estimated; ``places`` are
+    the nodes of its running replicas, ``gpus`` what one of them was seen to have reserved, ``parked`` whether
+    its weights are set aside. ``waiting_seconds`` is how long nobody has had a turn although somebody waits,
+    ``None`` where nobody does; ``waking`` the number of the waking under way here, 0 where there is none;
+    ``busy`` says that requests are worked on or expected at once.
     """
 
     options: EngineOptions
     memory_bytes: float
     load_seconds: float
     waiting_seconds: float | None = None
-    waking: bool = False
+    waking: int = 0
     busy: bool = False
+    places: tuple[str, ...] = ()
+    gpus: float | None = None
+    parked: bool = False
     held_seconds: float = 0.0
     idle_seconds: float = 0.0
+
+
+SETTLE_SECONDS: Final = 3.0
+"""How long a new client of an engine may take to know its replicas; until then the gateways are believed."""
+LEAVING_SECONDS: Final = 15.0
+"""How long an idle engine may take to be gone; one that is still there stays, and may be asked again."""
+SEND_SECONDS: Final = 30.0
+"""How long an engine may take to be parked, or to say that it leaves."""
 
 
 class Verdict(StrEnum):
@@ -65,7 +78,7 @@ class Seat(Protocol):
     """What the conductor does with an engine."""
 
     def places(self) -> Sequence[str]:
-        """The nodes of its running replicas."""
+        """The nodes of its running replicas, as far as they are known."""
 
     def release(self, *, only_if_idle: bool) -> Awaitable[bool]:
         """Send it to sleep; says whether it goes."""
@@ -95,11 +108,12 @@ class Conductor:
         self._survey: Survey = _nowhere
         self._patience = 0.0
         self._parking = 0.0
-        self._engines: dict[str, Seat] = {}
+        self._engines: dict[str, tuple[Seat, float]] = {}
         self._told: dict[str, tuple[float, Mapping[str, Demand]]] = {}
         self._granted: dict[str, str] = {}
-        self._leaving: set[str] = set()
+        self._leaving: dict[str, float] = {}
         self._parked: dict[str, float] = {}
+        self._parking_now: dict[str, float] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
 
     def configure(self, survey: Survey, *, patience: float, parking: float = 0.0) -> None:
@@ -151,10 +165,10 @@ class Conductor:
         starting = model in self._granted
         return Claim(
             model=model,
-            need=need_of(demand.options, demand.memory_bytes, rooms),
+            need=need_of(demand.options, demand.memory_bytes, rooms, gpus=demand.gpus),
             places=places,
             leaving=model in self._leaving,
-            busy=demand.busy or demand.waking or starting,
+            busy=demand.busy or bool(demand.waking) or starting,
             pinned=demand.options.keep_warm,
             waiting_seconds=demand.waiting_seconds,
             held_seconds=demand.held_seconds,
@@ -164,16 +178,20 @@ class Conductor:
 
     def _places(self, model: str, demand: Demand) -> tuple[str, ...]:
         """Where the model takes room: where it runs, or is going to because it was granted that."""
-        running = tuple(self._engine(model).places())
+        running = self._running(model, demand)
+        if not running or self._clock() - self._leaving.get(model, 0.0) > LEAVING_SECONDS:
+            self._leaving.pop(model, None)
         if not running:
-            self._leaving.discard(model)
             self._parked.pop(model, None)
+        elif demand.parked and model not in self._granted:
+            # Another conductor has parked it, before this one was there.
+            self._parked.setdefault(model, demand.memory_bytes)
         if model in self._granted:
             # A replica that starts is in no list of running ones yet, and holds its room all the same.
             if running and not demand.waking:
                 del self._granted[model]
             elif not running:
-                wanted = demand.waking or demand.waiting_seconds is not None
+                wanted = bool(demand.waking) or demand.waiting_seconds is not None
                 if wanted:
                     return (self._granted[model],)
                 del self._granted[model]
@@ -184,7 +202,7 @@ class Conductor:
             return Verdict.LEAVING
         if model in self._parked:
             return Verdict.PARKED
-        if model in yielding or model in self._sending:
+        if model in yielding or (model in self._sending and claim.places):
             return Verdict.YIELD
         return Verdict.GO if claim.places or model in self._granted else Verdict.WAIT
 
@@ -196,22 +214,39 @@ class Conductor:
 
     async def _put_to_sleep(self, model: str, claim: Claim) -> None:
         engine = self._engine(model)
-        size = claim.need.get(GPU_MEMORY, 0.0)
         try:
-            if 0 < size <= self._parking - sum(self._parked.values()) and await engine.park():
-                self._parked[model] = size
-                _logger.info("%s is parked in the host's memory", model)
-            elif await engine.release(only_if_idle=True):
-                self._leaving.add(model)
-                _logger.info("%s makes room for others", model)
-        except EngineError as error:
+            async with asyncio.timeout(SEND_SECONDS):
+                if await self._park(model, engine, claim.need.get(GPU_MEMORY, 0.0)):
+                    _logger.info("%s is parked in the host's memory", model)
+                elif await engine.release(only_if_idle=True):
+                    self._leaving[model] = self._clock()
+                    _logger.info("%s makes room for others", model)
+        except (EngineError, TimeoutError) as error:
             # It is looked at again by the next exchange.
-            _logger.warning("%s could not be put to sleep: %s", model, error)
+            _logger.warning("%s could not be put to sleep: %s", model, error or "it does not answer")
+
+    async def _park(self, model: str, engine: Seat, size: float) -> bool:
+        taken = sum(self._parked.values()) + sum(self._parking_now.values())
+        if not 0 < size <= self._parking - taken:
+            return False
+        self._parking_now[model] = size
+        try:
+            parked = await engine.park()
+            if parked:
+                self._parked[model] = size
+            return parked
+        finally:
+            del self._parking_now[model]
 
     def _engine(self, model: str) -> Seat:
         if model not in self._engines:
-            self._engines[model] = self._connect(model)
-        return self._engines[model]
+            self._engines[model] = self._connect(model), self._clock()
+        return self._engines[model][0]
+
+    def _running(self, model: str, demand: Demand) -> tuple[str, ...]:
+        places = tuple(self._engine(model).places())
+        fresh = self._clock() - self._engines[model][1] < SETTLE_SECONDS
+        return places or (demand.places if fresh else ())
 
 
 def _together(one: Demand, other: Demand) -> Demand:
@@ -224,6 +259,9 @@ def _together(one: Demand, other: Demand) -> Demand:
         waiting_seconds=max(waiting) if waiting else None,
         waking=one.waking or other.waking,
         busy=one.busy or other.busy,
+        places=max(one.places, other.places, key=len),
+        gpus=one.gpus if one.gpus is not None else other.gpus,
+        parked=one.parked and other.parked,
         held_seconds=max(one.held_seconds, other.held_seconds),
         idle_seconds=min(one.idle_seconds, other.idle_seconds),
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -32,10 +31,12 @@ Exchange = Callable[[str, Mapping[str, Demand]], Awaitable[dict[str, Verdict]]]
 class Coordination:
     """The exchange of one gateway with the one conductor; `start` needs a running loop."""
 
-    def __init__(self, models: Callable[[], Mapping[str, ServedModel]], exchange: Exchange) -> None:
+    def __init__(
+        self, models: Callable[[], Mapping[str, ServedModel]], exchange: Exchange, *, identity: str
+    ) -> None:
         self._models = models
         self._exchange = exchange
-        self._identity = secrets.token_hex(8)
+        self._identity = identity
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -57,18 +58,29 @@ class Coordination:
         spoken = False
         while True:
             self._news.clear()
-            for model in self._models().values():
-                await model.keep_warm()
-            wanted = {name: model.demand for name, model in self._models().items()}
-            demands = {name: demand for name, demand in wanted.items() if demand is not None}
+            demands = self._demands()
             if demands or spoken:
                 await self._speak(demands)
             spoken = bool(demands)
             await self._rest(demands)
 
+    def _demands(self) -> dict[str, Demand]:
+        found: dict[str, Demand] = {}
+        for name, model in self._models().items():
+            try:
+                model.keep_warm()
+                demand = model.demand
+            except Exception:  # what is wrong with one model must not keep the others asleep
+                _logger.exception("%s cannot say what it wants", name)
+                continue
+            if demand is not None:
+                found[name] = demand
+        return found
+
     async def _rest(self, demands: Mapping[str, Demand]) -> None:
         waited_for = any(demand.waking or demand.waiting_seconds is not None for demand in demands.values())
-        seconds = WAITING_SECONDS if waited_for else AWAKE_SECONDS if demands else None
+        watched = demands or any(model.entry.options.keep_warm for model in self._models().values())
+        seconds = WAITING_SECONDS if waited_for else AWAKE_SECONDS if watched else None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._news.wait()
@@ -86,4 +98,4 @@ class Coordination:
         models = self._models()
         for name, verdict in verdicts.items():
             if name in models:
-                models[name].obey(verdict)
+                models[name].obey(verdict, waking=demands[name].waking)

@@ -1,4 +1,5 @@
-"""The gateway's database: jobs, webhooks to deliver, answers to repeat. SQLite, or Postgres by its URL.
+"""The gateway's database: jobs, webhooks to deliver, answers to repeat, and who works on what. SQLite, or
+Postgres by its URL.
 
 Every piece of work is one transaction, in a task of its own: a caller who is cancelled leaves it to end
 by itself. What the database does not do is told as `StorageFailed`.
@@ -153,7 +154,7 @@ class Database:
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     async def _prepare(self, engine: AsyncEngine) -> None:
-        """Make the tables where there are none.
+        """Make the tables that are not there.
 
         Raises:
             StorageFailed: they are of another version.
@@ -165,11 +166,11 @@ class Database:
             await connection.run_sync(lambda sync: SCHEMA.create(sync, checkfirst=True))
             version = (await connection.execute(select(SCHEMA.c.version))).scalar_one_or_none()
             if version is None:
-                await connection.run_sync(METADATA.create_all)
                 await connection.execute(insert(SCHEMA).values(version=VERSION))
             elif version != VERSION:
                 reason = f"its tables are of version {version}, and this gateway's of version {VERSION}"
                 raise StorageFailed("read", reason)
+            await connection.run_sync(METADATA.create_all)
             await connection.commit()
 
 

@@ -26,6 +26,8 @@ GATEWAY_DEPLOYMENT: Final = "Gateway"
 GATEWAY_IMPORT: Final = "gateway.ingress:build_app"
 CONDUCTOR_DEPLOYMENT: Final = "Conductor"
 ENGINE_IMPORT: Final = "engines.deployment:build_app"
+FORMER_ENGINE_IMPORT: Final = "engines.replica:build_app"
+"""Where it was before: what runs from there is ours as well, and goes to its new place by the next change."""
 
 HEAD_PROXY: Final = "HeadOnly"
 EVERY_PROXY: Final = "EveryNode"
@@ -160,7 +162,7 @@ def _without_aliases(entry: Entry, taken: set[str]) -> Entry:
 
 def _is_ours(application: Application) -> bool:
     config = application.deployed_app_config or {}
-    return config.get("import_path") in (GATEWAY_IMPORT, ENGINE_IMPORT)
+    return config.get("import_path") in (GATEWAY_IMPORT, ENGINE_IMPORT, FORMER_ENGINE_IMPORT)
 
 
 def _config(applications: list[dict[str, Any]], cluster: Cluster, *, proxies: str) -> dict[str, Any]:

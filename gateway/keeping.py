@@ -1,5 +1,5 @@
 """What a gateway keeps beyond its process: published pictures, files and batches in a storage; jobs,
-webhooks and answers to repeat in a database, with their bytes in that storage."""
+webhooks and answers to repeat in a database, with their bytes in that storage, and who works on what."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from engines.errors import StorageFailed
+from gateway.batch_claims import BatchClaims
+from gateway.batch_records import BatchRecords
 from gateway.batches import Batches, Execute
 from gateway.database import Database
 from gateway.files import Files
@@ -52,10 +54,11 @@ class Keeping:
         objects = Objects(_url(settings), settings.storage_options)
         self.storage = Storage(objects)
         self.files = Files(objects)
-        self.batches = Batches(objects, self.files, execute)
         folder = Path(settings.state_folder) if settings.state_folder else None
         self._database = Database(settings.database_url, folder=folder)
         self._lease = Lease(self._database)
+        claims = BatchClaims(self._database)
+        self.batches = Batches(BatchRecords(objects), claims, self._lease, execute, files=self.files)
         self.webhooks = Webhooks(self._database, current)
         self.jobs = Jobs(
             self._database,

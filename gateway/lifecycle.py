@@ -113,6 +113,7 @@ class Awake:
     schema: PipelineSchema | None
     seconds: float | None
     memory_bytes: float | None
+    gpus: float | None = None
 
 
 class Lifecycle:
@@ -143,6 +144,7 @@ class Lifecycle:
         self._waking: asyncio.Task[None] | None = None
         self._granted = asyncio.Event()
         self._news = asyncio.Event()
+        self._number = 0
         self._asked = 0.0
         self._started = 0.0
         self._became_ready = 0.0
@@ -166,6 +168,11 @@ class Lifecycle:
     def waking_seconds(self) -> float | None:
         """How long ago the waking under way was asked for, ``None`` where there is none."""
         return time.monotonic() - self._asked if self._state is State.WAKING else None
+
+    @property
+    def waking_number(self) -> int:
+        """Which waking is under way, counted from 1; 0 where there is none."""
+        return self._number if self._state is State.WAKING else 0
 
     @property
     def ready_seconds(self) -> float:
@@ -206,6 +213,7 @@ class Lifecycle:
         if self._state is State.FAILED and (rest := self._retry_at - time.monotonic()) > 0:
             raise self._failure(rest)
         self._asked = self._started = time.monotonic()
+        self._number += 1
         self._progress = None
         self._granted.clear()
         self._waking = asyncio.create_task(self._wake())
@@ -213,11 +221,21 @@ class Lifecycle:
         self._become(State.WAKING)
         return self._waking
 
-    def grant(self) -> None:
-        """Let a waking begin: there is room for the model."""
-        if not self._granted.is_set():
+    def grant(self, waking: int) -> None:
+        """Let the waking of this number begin: there is room for the model.
+
+        A permission for an earlier one comes to nothing: the room may be another's by now.
+        """
+        if waking and waking == self.waking_number and not self._granted.is_set():
             self._started = time.monotonic()
             self._granted.set()
+
+    def give_up(self) -> None:
+        """End a waking that has no room yet: nobody wants it any more."""
+        if self._waking is not None and not self._granted.is_set():
+            self._waking.cancel()
+            self._waking = None
+            self._become(State.ASLEEP)
 
     def not_ready(self) -> ModelLoading:
         """What a caller is told whose patience has ended."""
@@ -274,12 +292,16 @@ class Lifecycle:
             self._fail(error.reason if isinstance(error, LoadFailed) else str(error))
             raise self._failure(self._retry_at - time.monotonic()) from error
         finally:
-            self._waking = None
-            if self._state is State.WAKING:
-                self._become(State.ASLEEP)
+            if self._waking is asyncio.current_task():
+                self._waking = None
+                if self._state is State.WAKING:
+                    self._become(State.ASLEEP)
 
     async def _follow_to_the_end(self) -> None:
-        """Ask again while a leaving engine is in the way, and a few times when one is lost."""
+        """Ask again while a leaving engine is in the way, and a few times when one is lost.
+
+        The room of one that is gone is free for all: a successor needs a permission of its own.
+        """
         losses = 0
         while True:
             try:
@@ -291,6 +313,10 @@ class Lifecycle:
                 if losses == LOSSES:
                     raise
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
+            if not self._engine.running():
+                self._granted.clear()
+                self._on_change()
+                await self._granted.wait()
 
     async def _follow(self) -> None:
         loaded_before = True
@@ -314,6 +340,7 @@ class Lifecycle:
             schema=progress.schema,
             seconds=None if loaded_before else seconds,
             memory_bytes=progress.memory_bytes,
+            gpus=progress.gpus,
         )
         self._on_ready(awake)
         _logger.info("%s is ready after %.1f s", self._model, seconds)

@@ -17,10 +17,12 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+import psutil
+
 from engines.schema import Frozen
 from gateway import cluster, ray_node
 from gateway.problems import ClusterFailed, Problem
-from gateway.processes import alive, end_session
+from gateway.processes import alive, end_session, session_members
 from gateway.state import NodeRecord, StateFolder, write_private
 
 REACH_SECONDS: Final = 5.0
@@ -117,8 +119,7 @@ def leave(state: StateFolder, *, seconds: int, environment: Mapping[str, str]) -
             deadline = time.monotonic() + seconds
             while alive(record.raylet) and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
-        # The raylet may have ended by itself; what it has left is of this session still.
-        end_session(record.session)
+    _end(record)
     state.record_node(None)
     shutil.rmtree(state.temporary, ignore_errors=True)
     return was_there
@@ -138,8 +139,22 @@ def _require_nothing_here(state: StateFolder) -> None:
         return
     if alive(record.raylet):
         raise Problem(f"this machine is a node of {record.address} already; leave it first")
-    # Its raylet was killed: workers end by themselves then.
+    _end(record)
     state.record_node(None)
+
+
+def _end(record: NodeRecord) -> None:
+    """End a node's processes. A raylet that was killed, or has ended, leaves some behind; as the session's
+    number may be another's by now, they are known by the folder that they were given."""
+    if any(_names(process, record.temporary) for process in session_members(record.session)):
+        end_session(record.session)
+
+
+def _names(process: psutil.Process, folder: str) -> bool:
+    try:
+        return any(folder in word for word in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def _require_reachable(address: str) -> None:

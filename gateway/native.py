@@ -29,6 +29,7 @@ def generation(model: str, result: EngineResult) -> bytes:
             "image": images[0],
             "images": images,
             "parameters": result.parameters,
+            "notes": list(result.notes),
             "compute_metrics": result.metrics.model_dump(),
         }
     )

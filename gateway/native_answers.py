@@ -26,6 +26,7 @@ class Generation(TypedDict):
     image: DataUri
     images: list[DataUri]
     parameters: Annotated[dict[str, Any], Field(description="The values really used.")]
+    notes: Annotated[list[str], Field(description="Remarks on the pictures, as on one of a single colour.")]
     compute_metrics: ComputeMetrics
 
 

@@ -144,9 +144,9 @@ class _Plan:
         """Put idle models to sleep where more is taken than there is: needs are learned, and grow."""
         for room in self._rooms.values():
             while any(amount < -_CLOSE for amount in self._expected(room.name).values()):
-                holders = self._holders(room.name)
-                idle = [each for each in holders if each.may_sleep and each.model not in self.sleep]
-                if not idle or len(holders) - len(self.sleep) < 2:
+                staying = [each for each in self._holders(room.name) if each.model not in self.sleep]
+                idle = [each for each in staying if each.may_sleep]
+                if not idle or len(staying) < 2:
                     break
                 self._send_to_sleep(min(idle, key=lambda each: (each.loss, each.model)))
 

@@ -14,8 +14,19 @@ from gateway.problems import DeployFailed, NotRunning
 from gateway.serve_api import Application, ServeDetails
 
 DEPLOY_SECONDS: Final = 120.0
+"""How long what is deployed may take to come up, beside what each application adds."""
+APPLICATION_SECONDS: Final = 10.0
+"""What each application of the cluster adds: Serve imports the program anew for every one that it builds."""
 POLL_SECONDS: Final = 0.1
 ANSWER_SECONDS: Final = 10.0
+
+Finding = tuple[str | None, int]
+"""Why it is not there yet (``None``: it is), and how many applications the cluster has to come up with."""
+
+
+def patience(applications: int) -> float:
+    """How many seconds a cluster with so many applications may take for a change."""
+    return DEPLOY_SECONDS + APPLICATION_SECONDS * applications
 
 
 def wait_for_applications(cluster: Cluster, names: Iterable[str]) -> None:
@@ -26,10 +37,11 @@ def wait_for_applications(cluster: Cluster, names: Iterable[str]) -> None:
     """
     wanted = tuple(names)
 
-    def ready() -> str | None:
-        return _unready(cluster.api.details(), wanted)
+    def ready() -> Finding:
+        details = cluster.api.details()
+        return _unready(details, wanted), max(len(wanted), len(details.applications))
 
-    _until(ready, DEPLOY_SECONDS)
+    _until(ready)
 
 
 def wait_for_gateway(cluster: Cluster, models: Iterable[str]) -> None:
@@ -40,13 +52,15 @@ def wait_for_gateway(cluster: Cluster, models: Iterable[str]) -> None:
     """
     wanted = set(models)
 
-    def ready() -> str | None:
+    def ready() -> Finding:
         listed = listed_models(cluster.url)
         if listed is None:
-            return f"the gateway at {cluster.url} does not answer"
-        return None if listed == wanted else f"the gateway lists {sorted(listed)}, not {sorted(wanted)}"
+            return f"the gateway at {cluster.url} does not answer", len(wanted)
+        same = listed == wanted
+        reason = None if same else f"the gateway lists {sorted(listed)}, not {sorted(wanted)}"
+        return reason, len(wanted)
 
-    _until(ready, DEPLOY_SECONDS)
+    _until(ready)
 
 
 def wait_for_absence(cluster: Cluster, model: str) -> None:
@@ -56,11 +70,12 @@ def wait_for_absence(cluster: Cluster, model: str) -> None:
         DeployFailed: it is still there.
     """
 
-    def ready() -> str | None:
-        there = application_name(model) in cluster.api.details().applications
-        return f"{model} is still being removed" if there else None
+    def ready() -> Finding:
+        there = cluster.api.details().applications
+        reason = f"{model} is still being removed" if application_name(model) in there else None
+        return reason, len(there)
 
-    _until(ready, DEPLOY_SECONDS)
+    _until(ready)
 
 
 def listed_models(url: str) -> set[str] | None:
@@ -93,16 +108,19 @@ def _reason(application: Application) -> str:
     return " ".join(text.rpartition("\n")[2] if "Traceback" in text else text for text in texts if text)
 
 
-def _until(unready: Callable[[], str | None], seconds: float) -> None:
+def _until(look: Callable[[], Finding]) -> None:
     """Ask until there is no reason left; a cluster that does not answer for a moment is asked again."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    reason: str | None = None
+    most = 0
     while True:
         try:
-            reason = unready()
+            reason, applications = look()
+            most = max(most, applications)
         except NotRunning as error:
             reason = str(error)
         if reason is None:
             return
-        if time.monotonic() > deadline:
-            raise DeployFailed(f"it did not come up within {seconds:.0f} s: {reason}")
+        if time.monotonic() - began > patience(most):
+            raise DeployFailed(f"it did not come up within {patience(most):.0f} s: {reason}")
         time.sleep(POLL_SECONDS)

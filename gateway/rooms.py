@@ -70,22 +70,24 @@ class Rooms:
         given = self._host_memory_gb
         amounts[HOST_MEMORY] = resources.get("memory", 0.0) if given is None else given * GIGABYTE
         if resources.get("GPU", 0.0) > 0:
-            amounts[GPU_MEMORY] = self._gpu_share * self._memory_of_gpu(name)
+            amounts[GPU_MEMORY] = self._gpu_share * self._memory_of_gpu(name) * resources["GPU"]
         return Room(name, amounts)
 
     def _memory_of_gpu(self, node: str) -> float:
-        if node not in self._gpu_memory:
-            self._gpu_memory[node] = _asked(node)
-        return self._gpu_memory[node]
+        found = self._gpu_memory.get(node) or _asked(node)
+        if found is None:
+            return UNKNOWN
+        self._gpu_memory[node] = found
+        return found
 
 
-def _asked(node: str) -> float:
-    """Ask a node for the memory of its GPU, by a task that runs there."""
+def _asked(node: str) -> float | None:
+    """Ask a node for the memory of its first GPU, by a task there; ``None`` where it does not tell."""
     here = NodeAffinitySchedulingStrategy(node, soft=False)
     task = ray.remote(num_cpus=0)(gpu_memory_bytes).options(scheduling_strategy=here)
     try:
         found = ray.get(task.remote(), timeout=ASK_SECONDS)
     except ray.exceptions.RayError as error:
         _logger.warning("node %s does not tell the memory of its GPU: %s", node, error)
-        return UNKNOWN
-    return UNKNOWN if found is None else float(found)
+        return None
+    return None if found is None else float(found)

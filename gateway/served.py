@@ -14,11 +14,9 @@ from typing import Any, Final
 
 from engines.calls import LARGEST_SEED, EngineCall, EngineEvent, EngineResult, Preview
 from engines.errors import (
-    EngineBusy,
     EngineLeaving,
     EngineLost,
     LoadFailed,
-    ModelLoading,
     OutOfMemory,
 )
 from gateway.callers import caller
@@ -67,6 +65,7 @@ class ServedModel:
         self._yielding = False
         self._neighbours = neighbours
         self._told_to_sleep = False
+        self._closed = asyncio.Event()
         self._wants = Wants(learned.memory_bytes if learned else None)
         self.life = Lifecycle(
             entry.name,
@@ -111,19 +110,19 @@ class ServedModel:
     @property
     def demand(self) -> Demand | None:
         """What it wants of the cluster; ``None`` while it sleeps and nobody waits."""
-        return self._wants.demand(self.entry, self.life, self.line, running=self._engine.running())
+        return self._wants.demand(self.entry, self.life, self.line, places=tuple(self._engine.places()))
 
     @property
     def measured_bytes(self) -> float | None:
         """The memory that the model was seen to need on its device."""
         return self._wants.measured_bytes
 
-    def obey(self, verdict: Verdict) -> None:
-        """Do what the conductor says."""
+    def obey(self, verdict: Verdict, *, waking: int) -> None:
+        """Do what the conductor says, who knew of the waking of this number."""
         self._yielding = verdict is Verdict.YIELD
         match verdict:
             case Verdict.GO:
-                self.life.grant()
+                self.life.grant(waking)
             case Verdict.LEAVING:
                 self.life.drain()
             case Verdict.PARKED:
@@ -145,17 +144,21 @@ class ServedModel:
             return None
         self._told_to_sleep = False
         waking = self.life.wake()
+        self._wants.expect()
         if self._engine.running():
             await asyncio.wait([waking], timeout=ATTACH_SECONDS)
+            if waking.done() and not waking.cancelled():
+                waking.result()
         if self.life.ready:
             return None
-        self._wants.expect()
         return self.status
 
-    async def keep_warm(self) -> None:
-        """Wake a model that is to be kept warm, unless it was told to sleep."""
-        if self.entry.options.keep_warm and not self._told_to_sleep and self.life.state is State.ASLEEP:
-            self.life.wake()
+    def keep_warm(self) -> None:
+        """Wake a model that is kept warm, unless it was told to sleep; a load that failed is repeated."""
+        wanted = self.entry.options.keep_warm and not self._told_to_sleep
+        if wanted and self.life.state in (State.ASLEEP, State.FAILED):
+            with contextlib.suppress(LoadFailed):  # its back-off lasts
+                self.life.wake()
 
     async def warm(self, wait_seconds: float = 0.0) -> Status:
         """Wake the model, waiting so long for it, and say where it stands.
@@ -178,26 +181,26 @@ class ServedModel:
         """
         self._told_to_sleep = True
         self._wants.rest()
+        self.life.give_up()
         if self._engine.running():
             self.life.drain()
             await self._engine.release(only_if_idle=False)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_seconds):
-                while self.life.state is not State.ASLEEP:
+                while self.life.state not in (State.ASLEEP, State.FAILED):
                     await self.life.changed()
         return self.status
 
     async def generate(self, call: EngineCall, *, hold_seconds: float) -> EngineResult:
         """Wait for the turn and draw; the call outlives the death of an engine.
 
-        The seed is fixed before the first try, so that a second one draws the same picture.
+        The seed must be fixed (`seeded`), so that a second try draws the same picture.
 
         Raises:
             EngineBusy: too many wait already.
             ModelLoading: not ready within ``hold_seconds``.
             EngineError: what the engine raised.
         """
-        call = seeded(call)
         seat = self._join()
         done = False
         try:
@@ -226,7 +229,6 @@ class ServedModel:
         Raises:
             EngineBusy, ModelLoading, EngineError: as `generate`.
         """
-        call = seeded(call)
         seat = self._join()
         shown = done = False
         try:
@@ -251,24 +253,12 @@ class ServedModel:
         finally:
             self._leave(seat, done=done)
 
-    async def generate_behind(self, call: EngineCall, *, hold_seconds: float, until: float) -> EngineResult:
-        """Draw when no live request is under way; try again until the time ``until`` (Unix seconds).
-
-        Raises:
-            EngineError: what trying again does not cure, or ``until`` has come.
-        """
-        while True:
-            await self.line.empty()
-            try:
-                return await self.generate(call, hold_seconds=hold_seconds)
-            except (LoadFailed, ModelLoading, EngineBusy, EngineLost, EngineLeaving) as error:
-                wait = error.retry_after_seconds or 1.0
-                if time.time() + wait > until:
-                    raise
-                await asyncio.sleep(wait)
-
     def close(self) -> None:
-        """Stop following the engine: the model is no longer served."""
+        """Stop following the engine: the model is no longer served from here.
+
+        Whoever waits for his turn is told that the engine is leaving, and may be served by its successor.
+        """
+        self._closed.set()
         self.life.close()
 
     async def _turn(self, seat: Seat, hold_seconds: float) -> AsyncIterator[Status]:
@@ -279,6 +269,8 @@ class ServedModel:
         self._told_to_sleep = False
         deadline = time.monotonic() + hold_seconds
         while not seat.called.is_set():
+            if self._closed.is_set():
+                raise EngineLeaving(self.name)
             now = time.monotonic()
             if self.life.ready:
                 deadline = now + hold_seconds
@@ -293,18 +285,17 @@ class ServedModel:
 
     async def _waited(self, seat: Seat, seconds: float) -> bool:
         """Wait for the turn, or for the end of the waking: a failed one is raised."""
-        calling = asyncio.ensure_future(seat.called.wait())
-        waits: set[asyncio.Future[Any]] = {calling}
         waking = None if self.life.ready else self.life.wake()
-        if waking is not None:
-            waits.add(waking)
+        own = [asyncio.ensure_future(each.wait()) for each in (seat.called, self._closed)]
+        waits: set[asyncio.Future[Any]] = {*own, *([waking] if waking is not None else ())}
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if waking is not None and waking.done() and not waking.cancelled():
                 waking.result()
             return seat.called.is_set()
         finally:
-            calling.cancel()
+            for each in own:
+                each.cancel()
 
     def _join(self) -> Seat:
         seat = self.line.join(caller.get())
@@ -315,6 +306,8 @@ class ServedModel:
 
     def _leave(self, seat: Seat, *, done: bool) -> None:
         self.line.leave(seat, done=done)
+        if not (self.line.waiting or self.line.working or self._wants.expected):
+            self.life.give_up()
         self._wants.rest()
         self._on_change()
 
@@ -344,7 +337,7 @@ class ServedModel:
         return not self._neighbours(self)
 
     def _became_ready(self, awake: Awake) -> None:
-        self._wants.ready(awake.memory_bytes)
+        self._wants.ready(awake.memory_bytes, awake.gpus)
         self._on_learned(self, awake)
 
     def _learn_from(self, result: EngineResult) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from pathlib import Path
@@ -10,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from engines import presence
 from engines.calls import EngineCall, EngineEvent, EngineResult
-from engines.errors import UnknownModel
+from engines.errors import (
+    EngineBusy,
+    EngineLeaving,
+    EngineLost,
+    LoadFailed,
+    ModelLoading,
+    UnknownModel,
+)
 from engines.schema import Frozen
 from gateway.batch import Batch, Line, Outcome
 from gateway.batches import Batches
@@ -30,7 +39,7 @@ from gateway.lifecycle import Awake, Engine, State, Status
 from gateway.memory import Learned, ModelMemory
 from gateway.registry import Entry, ModelEntry, Registry
 from gateway.remotes import RemoteEntry
-from gateway.served import ServedModel
+from gateway.served import ServedModel, seeded
 from gateway.settings import Settings
 from gateway.storage import Storage
 from gateway.webhooks import Webhooks
@@ -80,6 +89,7 @@ class Service:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_listening: Callable[[], None] | None = None
         self._coordination: Coordination | None = None
+        self._identity = secrets.token_hex(8)
         self.models = Registry()
         self.settings = Settings()
         self._keeping = self._new_keeping()
@@ -163,14 +173,20 @@ class Service:
             await remote.close()
 
     def served(self, model: str) -> ServedModel:
-        """A model that has engines here, by its name."""
+        """A model that has engines here, by its name.
+
+        Raises:
+            UnknownModel: it is not served any more.
+        """
+        if model not in self._served:
+            raise UnknownModel(model, self.models.names)
         return self._served[model]
 
     def status(self, model: str) -> Status:
         """Where a model stands."""
         if model in self._remotes:
             return Status(state=State.REMOTE)
-        return self._served[model].status
+        return self.served(model).status
 
     def admit(self, model: str) -> None:
         """Raise where a request for the model that came now would be refused.
@@ -202,36 +218,62 @@ class Service:
         Raises:
             LoadFailed: the last load failed and its back-off still lasts.
         """
-        return await self._served[model].wake_unless_ready()
+        return await self.served(model).wake_unless_ready()
 
     async def generate(self, model: str, call: EngineCall, *, hold_seconds: float) -> EngineResult:
-        """Draw with a model, as `ServedModel.generate`.
+        """Draw with a model, as `ServedModel.generate`; also when it is deployed anew meanwhile.
 
         Raises:
+            UnknownModel: it is not served any more.
             EngineBusy, ModelLoading, EngineError
         """
-        return await self._served[model].generate(call, hold_seconds=hold_seconds)
+        call = seeded(call)
+        while True:
+            served = self.served(model)
+            try:
+                return await served.generate(call, hold_seconds=hold_seconds)
+            except (EngineLeaving, EngineLost):
+                if self._served.get(model) is served:
+                    raise
 
     async def generate_behind(self, model: str, call: EngineCall, *, until: float) -> EngineResult:
-        """Draw behind every live request, as `ServedModel.generate_behind`.
+        """Draw when no live request is under way; try again until the time ``until`` (Unix seconds).
 
         Raises:
-            EngineError
+            EngineError: what trying again does not cure, or ``until`` has come.
         """
-        hold = self.settings.hold_seconds
-        return await self._served[model].generate_behind(call, hold_seconds=hold, until=until)
+        while True:
+            await self.served(model).line.empty()
+            try:
+                return await self.generate(model, call, hold_seconds=self.settings.hold_seconds)
+            except (LoadFailed, ModelLoading, EngineBusy, EngineLost, EngineLeaving) as error:
+                wait = error.retry_after_seconds or 1.0
+                if time.time() + wait > until:
+                    raise
+                await asyncio.sleep(wait)
 
     async def stream(
         self, model: str, call: EngineCall, *, hold_seconds: float
     ) -> AsyncGenerator[EngineEvent | Status]:
-        """Draw and tell of the way, as `ServedModel.stream`.
+        """Draw and tell of the way, as `ServedModel.stream`; also when it is deployed anew before it draws.
 
         Raises:
+            UnknownModel: it is not served any more.
             EngineBusy, ModelLoading, EngineError
         """
-        async with aclosing(self._served[model].stream(call, hold_seconds=hold_seconds)) as events:
-            async for event in events:
-                yield event
+        call = seeded(call)
+        begun = False
+        while True:
+            served = self.served(model)
+            try:
+                async with aclosing(served.stream(call, hold_seconds=hold_seconds)) as events:
+                    async for event in events:
+                        begun = begun or not isinstance(event, Status)
+                        yield event
+                return
+            except (EngineLeaving, EngineLost):
+                if begun or self._served.get(model) is served:
+                    raise
 
     def _configure_keeping(self) -> None:
         if self._keeping.started and self._keeping.serves(self.settings):
@@ -278,7 +320,9 @@ class Service:
         """Speak with the conductor that these settings ask for."""
         if self._coordination is not None:
             self._coordination.close()
-        self._coordination = Coordination(lambda: self._served, self._exchange(self.settings))
+        self._coordination = Coordination(
+            lambda: self._served, self._exchange(self.settings), identity=self._identity
+        )
         self._coordination.start()
 
     def _changed(self) -> None:

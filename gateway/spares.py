@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -35,9 +36,11 @@ ANSWER_SECONDS: Final = 10.0
 """How long another node may take to count its spares."""
 IDLE: Final = "ray::IDLE"
 
+_one_at_a_time = threading.Lock()
+
 
 class Spares:
-    """Keeps ``count`` spare workers ready on every node that engines run on.
+    """Keeps ``count`` spare workers ready on every node that engines run on; Ray may start one more.
 
     ``resting`` says whether no model is being loaded; spares are started only then.
     """
@@ -77,6 +80,11 @@ class Spares:
                 _logger.exception("no spare engine could be started")
 
     def _fill(self) -> None:
+        # What was closed may still be at it, in its thread: both would start what is lacking.
+        with _one_at_a_time:
+            self._fill_nodes()
+
+    def _fill_nodes(self) -> None:
         here = ray.get_runtime_context().get_node_id()
         for node in nodes_for_engines(ray.nodes()):  # type: ignore[no-untyped-call]
             count = count_spares if node == here else functools.partial(_count_on, node)

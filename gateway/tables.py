@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text
 
 VERSION: Final = 1
-"""Of the tables; a database of another version is not touched."""
+"""Of the tables; a database of another version is not touched. A table that is new needs no other one."""
 
 METADATA: Final = MetaData()
 
@@ -79,3 +79,12 @@ ANSWERS: Final = Table(
     Index("answers_expiring", "expires_at"),
 )
 """Answers to requests with an idempotency key; without a ``status`` one is being made by its owner."""
+
+BATCHES: Final = Table(
+    "batches",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("created_at", Integer, nullable=False),
+    Column("owner", String(64)),
+)
+"""The batches that have not ended, and who works on them; their records are objects of the storage."""

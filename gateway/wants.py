@@ -28,13 +28,17 @@ class Wants:
         self._idle_since = time.monotonic()
         self._expected_until = 0.0
         self._crowded_until = 0.0
+        self._gpus: float | None = None
 
     def demand(
-        self, entry: ModelEntry, life: Lifecycle, line: WaitingLine, *, running: bool
+        self, entry: ModelEntry, life: Lifecycle, line: WaitingLine, *, places: tuple[str, ...]
     ) -> Demand | None:
-        """All of it for the conductor; ``None`` while the model sleeps and nobody waits."""
+        """All of it for the conductor; ``None`` while the model sleeps and nobody waits.
+
+        ``places`` are the nodes of its running replicas.
+        """
         waits = [each for each in (life.waking_seconds, line.waiting_seconds) if each is not None]
-        if not waits and not running:
+        if not waits and not places:
             return None
         now = time.monotonic()
         memory = memory_of(entry.card, entry.options, self.measured_bytes)
@@ -43,7 +47,10 @@ class Wants:
             memory_bytes=EVERYTHING if now < self._crowded_until else memory,
             load_seconds=life.load_seconds,
             waiting_seconds=max(waits) if waits else None,
-            waking=life.state is State.WAKING,
+            waking=life.waking_number,
+            places=places,
+            gpus=self._gpus,
+            parked=life.state is State.PARKED,
             busy=line.working > 0 or now < self._expected_until,
             held_seconds=life.ready_seconds,
             idle_seconds=0.0 if line.working else now - self._idle_since,
@@ -58,13 +65,20 @@ class Wants:
         self._expected_until = 0.0
         self._idle_since = time.monotonic()
 
-    def ready(self, memory_bytes: float | None) -> None:
-        """The model was loaded, and needs so much."""
+    @property
+    def expected(self) -> bool:
+        """Whether somebody was told to come back, and has not come yet."""
+        return time.monotonic() < self._expected_until
+
+    def ready(self, memory_bytes: float | None, gpus: float | None) -> None:
+        """The model was loaded, needs so much, and has reserved so many GPUs."""
         self._idle_since = time.monotonic()
         if self._expected_until:
             self._expected_until = time.monotonic() + EXPECTED_SECONDS
         if memory_bytes is not None:
             self.measured_bytes = memory_bytes
+        if gpus is not None:
+            self._gpus = gpus
 
     def learn(self, memory_bytes: float | None) -> bool:
         """Take note of what the model needed while it drew; says whether that is news."""

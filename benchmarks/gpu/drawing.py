@@ -31,11 +31,19 @@ async def measure(folder: Path, findings: Findings, *, edge: int, steps: int, wa
     findings.figure("load", f"{seconds:.2f} s, of {gib(driven.card.size)}; {ready.note or 'no note'}")
     if before is not None:
         _check_need(findings, ready.memory_bytes, (used() or 0) - before)
-    first, second, third = [await driven.draw() for _ in range(3)]
+    findings.figure(
+        "its phases began at", ", ".join(f"{each} {at:.2f}" for each, at in driven.phases.items())
+    )
+    (first, ways), (second, _), (third, later) = [await driven.timed() for _ in range(3)]
     findings.figure(
         "first, second, third picture", f"{first.seconds:.3f}, {second.seconds:.3f}, {third.seconds:.3f} s"
     )
     findings.figure("the first costs more", f"{1000 * (first.seconds - third.seconds):.0f} ms")
+    for name, each in (("first", ways), ("third", later)):
+        listed = [round(1000 * step) for step in each]
+        findings.figure(
+            f"steps of the {name} picture, ms", f"{listed[:4]}, median {sorted(listed)[len(listed) // 2]}"
+        )
     findings.check("pictures of one seed", first.digest, first.digest == second.digest == third.digest)
     other = await driven.draw(seed=8)
     findings.check("another seed", other.digest, other.digest != first.digest)
@@ -45,8 +53,8 @@ async def measure(folder: Path, findings: Findings, *, edge: int, steps: int, wa
     await _check_stop(findings, driven, third.result.metrics.inference_seconds / steps, first.digest)
     del driven
     emptied()
-    plain = stock(folder, seed=7, num_inference_steps=steps, width=edge, height=edge)
-    findings.check("the plain pipeline's picture", plain, plain == first.digest)
+    plain, seconds = stock(folder, seed=7, num_inference_steps=steps, width=edge, height=edge)
+    findings.check("the plain pipeline's picture", f"{plain}, {seconds:.3f} s", plain == first.digest)
 
 
 def _check_need(findings: Findings, told: int | None, seen: int) -> None:

@@ -6,16 +6,17 @@ import hashlib
 import io
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from PIL import Image
+from PIL import Image, ImageChops
 from pydantic import JsonValue
 
-from engines.calls import EngineCall, EngineOptions, EngineResult, LoadPhase, LoadProgress
+from engines.calls import EngineCall, EngineOptions, EngineResult, LoadPhase, LoadProgress, StepProgress
 from engines.detection import detect
 from engines.metrics import find_gpu
 from engines.replica import Engine, EngineArgs
@@ -34,9 +35,18 @@ class Drawn:
     def digest(self) -> str:
         """Of the decoded pixels of all pictures."""
         hashed = hashlib.sha256()
-        for image in self.result.images:
-            hashed.update(Image.open(io.BytesIO(image.data)).tobytes())
+        for picture in self.pictures:
+            hashed.update(picture.tobytes())
         return hashed.hexdigest()[:16]
+
+    @property
+    def pictures(self) -> list[Image.Image]:
+        """The pictures, decoded."""
+        return [Image.open(io.BytesIO(image.data)) for image in self.result.images]
+
+    def difference(self, other: Drawn) -> int:
+        """The largest difference of a value of the first picture, of 255."""
+        return max(ImageChops.difference(self.pictures[0], other.pictures[0]).tobytes())
 
 
 class Driven:
@@ -48,11 +58,16 @@ class Driven:
         self.engine = Engine(EngineArgs(card=self.card, options=self.options))
         self.edge = edge
         self.steps = steps
+        self.phases: dict[LoadPhase, float] = {}
 
     async def load(self) -> tuple[LoadProgress, float]:
-        """Load, and say how long it took; a load that fails ends the run."""
+        """Load, and say how long it took; a load that fails ends the run. ``phases`` has when each began."""
         started = time.perf_counter()
-        *_, last = [progress async for progress in self.engine.warm()]
+        every = [progress async for progress in self.engine.warm()]
+        self.phases = {}
+        for each in every:
+            self.phases.setdefault(each.phase, each.elapsed_seconds)
+        last = every[-1]
         if last.phase is not LoadPhase.READY:
             raise RuntimeError(f"{self.card.name} was not loaded: {last.reason}")
         return last, time.perf_counter() - started
@@ -77,6 +92,19 @@ class Driven:
         started = time.perf_counter()
         result = await self.engine.generate(self.call(**asked))
         return Drawn(result, time.perf_counter() - started)
+
+    async def timed(self) -> tuple[Drawn, list[float]]:
+        """Draw, and say how long each step took; the first has what comes before it."""
+        started = time.perf_counter()
+        marks = [started]
+        async with aclosing(self.engine.stream(self.call())) as events:
+            async for event in events:
+                if isinstance(event, StepProgress):
+                    marks.append(time.perf_counter())
+                elif isinstance(event, EngineResult):
+                    result = event
+        drawn = Drawn(result, time.perf_counter() - started)
+        return drawn, [later - earlier for earlier, later in pairwise(marks)]
 
 
 def device() -> str:
@@ -103,8 +131,8 @@ def waited() -> float:
     return time.perf_counter() - started
 
 
-def stock(folder: Path, *, seed: int, **arguments: Any) -> str:
-    """The digest of what the plain pipeline draws with a generator on the CPU."""
+def stock(folder: Path, *, seed: int, **arguments: Any) -> tuple[str, float]:
+    """What the plain pipeline draws with a generator on the CPU, and the seconds of its second call."""
     import diffusers
 
     from engines.card import ModelCard
@@ -115,19 +143,24 @@ def stock(folder: Path, *, seed: int, **arguments: Any) -> str:
     kind: Any = diffusers.DiffusionPipeline
     pipeline = kind.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device())
     pipeline.set_progress_bar_config(disable=True)
-    pictures: Sequence[Image.Image] = pipeline(
-        prompt=PROMPT, generator=torch.Generator("cpu").manual_seed(seed), **arguments
-    ).images
+    for _ in range(2):
+        started = time.perf_counter()
+        pictures: Sequence[Image.Image] = pipeline(
+            prompt=PROMPT, generator=torch.Generator("cpu").manual_seed(seed), **arguments
+        ).images
+        seconds = time.perf_counter() - started
     hashed = hashlib.sha256()
     for picture in pictures:
         hashed.update(picture.tobytes())
-    return hashed.hexdigest()[:16]
+    return hashed.hexdigest()[:16], seconds
 
 
 def emptied() -> None:
     """Give back what torch keeps for later."""
     import gc
 
+    # An engine's process has one model, which the garbage collector is told to leave alone.
+    gc.unfreeze()
     gc.collect()
     with suppress(RuntimeError):
         torch.cuda.empty_cache()

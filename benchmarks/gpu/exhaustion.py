@@ -1,8 +1,12 @@
 """The GPU's memory run out for real: another process takes all but a little, and too much is asked for.
 
-``python -m benchmarks.gpu.exhaustion FOLDER [--edge 1024] [--steps 4] [--huge 4096] [--leave-gib 2]``
-checks that the call is refused with what it was short of, that its memory is given back, that the next
-picture is the same, and that an engine which is out of memory twice in a row takes no more work.
+``python -m benchmarks.gpu.exhaustion FOLDER [--edge 512] [--huge 4096] [--leave-gib 2] [--cudnn]`` checks
+that the call is refused with what it was short of, that its memory is given back, that the next picture is
+the same, and that an engine which is out of memory twice in a row takes no more work.
+
+cuDNN is switched off for that. It takes another algorithm for a convolution where there is no memory for the
+workspace of the usual one, and keeps to it from then on: with ``--cudnn`` pictures that are drawn in little
+room, and all after them in that process, may differ, and by how much is told.
 """
 
 from __future__ import annotations
@@ -27,7 +31,9 @@ _SLACK: Final = 2**28
 _PIECE: Final = 2**28
 
 
-async def measure(folder: Path, findings: Findings, *, edge: int, steps: int, huge: int, leave: int) -> None:
+async def measure(
+    folder: Path, findings: Findings, *, edge: int, steps: int, huge: int, leave: int, exact: bool
+) -> None:
     """Exhaust the memory once, then twice in a row."""
     driven = Driven(folder, edge=edge, steps=steps, device="cuda", warm_up=False)
     _, seconds = await driven.load()
@@ -37,7 +43,8 @@ async def measure(folder: Path, findings: Findings, *, edge: int, steps: int, hu
         findings.figure("free beside the engine and the other process", gib(free()))
         await _exhaust(driven, findings, huge)
         after = await driven.draw()
-        findings.check("the picture after that", after.digest, after.digest == first.digest)
+        differs = f"differs by {first.difference(after)} of 255 at most"
+        findings.check("the picture after that", differs, not exact or after.digest == first.digest)
         findings.check("the engine leaves", str(_leaves(driven)), not _leaves(driven))
         for _ in range(2):
             await _exhaust(driven, findings, huge)
@@ -100,10 +107,11 @@ def main() -> None:
     """Measure, check and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--edge", type=int, default=1024)
+    parser.add_argument("--edge", type=int, default=512)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--huge", type=int, default=4096, help="pixels of what is too much")
     parser.add_argument("--leave-gib", type=float, default=2.0)
+    parser.add_argument("--cudnn", action="store_true", help="as engines are run")
     parser.add_argument("--take-all-but", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.take_all_but is not None:
@@ -111,6 +119,7 @@ def main() -> None:
         return
     if given.folder is None:
         parser.error("a folder is needed")
+    torch.backends.cudnn.enabled = given.cudnn
     with Findings(f"exhaustion: {given.folder.name}, {given.edge} and {given.huge} pixels") as findings:
         asyncio.run(
             measure(
@@ -120,6 +129,7 @@ def main() -> None:
                 steps=given.steps,
                 huge=given.huge,
                 leave=round(given.leave_gib * 2**30),
+                exact=not given.cudnn,
             )
         )
 

@@ -16,7 +16,7 @@ from gateway.service import Service
 
 router = APIRouter(tags=["native"])
 
-Wait = Annotated[float, Query(ge=0, le=3600, description="Seconds to wait until it is so.")]
+Wait = Annotated[float, Query(ge=0, le=30, description="Seconds to wait until it is so.")]
 
 
 @router.post("/kandinsky-{model}/v1/warm")

@@ -38,6 +38,7 @@ from compat.errors import (
 )
 from compat.fields import UnsupportedValue, WrongType
 from engines import errors
+from engines.exhaustion import Extent, Shortage
 
 EXAMPLES = (
     errors.UnknownModel("foo", ("bar",)),
@@ -88,7 +89,7 @@ EXAMPLES = (
     errors.GenerationFailed("model", "the pipeline raised"),
     errors.BrokenPicture("model", "latents after step 4", "float16"),
     errors.DeviceFailed("model", "CUDA error: an illegal memory access was encountered"),
-    errors.OutOfMemory("model", "asked for 3 GB"),
+    errors.OutOfMemory("model", "asked for 3 GB", Shortage(Extent(64, 64), 2**31, 2**30, Extent(32, 32))),
     errors.ModelLoading("model", 0.5, 7.2),
     errors.EngineBusy("model", 16, 0.1),
     errors.EngineLeaving("model"),

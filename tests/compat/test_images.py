@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -96,3 +97,8 @@ def test_each_picture_names_its_seed_exactly() -> None:
 
 def test_an_answer_without_a_given_time_carries_one() -> None:
     assert orjson.loads(images_response("fox", MAPPED, RESULT))["created"] > 1_700_000_000
+
+
+def test_remarks_on_the_pictures_are_told() -> None:
+    told = replace(RESULT, notes=("picture 1 is of a single colour",))
+    assert orjson.loads(images_response("fox", MAPPED, told))["notes"] == ["picture 1 is of a single colour"]

@@ -9,7 +9,14 @@ import torch
 from diffusers import PNDMScheduler
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import retrieve_timesteps
 
-from engines.errors import EngineBusy, EngineError, GenerationFailed, InvalidRequest, OutOfMemory
+from engines.errors import (
+    DeviceFailed,
+    EngineBusy,
+    EngineError,
+    GenerationFailed,
+    InvalidRequest,
+    OutOfMemory,
+)
 from engines.failures import translated
 
 
@@ -80,6 +87,41 @@ def test_the_host_running_out_of_memory_is_told_apart() -> None:
 )
 def test_every_way_of_running_out_of_memory_is_known(error: Exception) -> None:
     assert isinstance(failing(error), OutOfMemory)
+
+
+@pytest.mark.parametrize(
+    ("error", "answers"),
+    [
+        (torch.AcceleratorError("CUDA error: device-side assert triggered"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False),
+        (torch.OutOfMemoryError("CUDA out of memory."), False),
+    ],
+)
+def test_a_device_that_computes_nothing_more_is_told_apart(error: Exception, answers: bool) -> None:
+    with (
+        pytest.raises(DeviceFailed, match="a new one takes over"),
+        translated("tiny", answers=lambda: answers),
+    ):
+        raise error
+
+
+def test_the_tensors_of_the_errors_before_it_are_let_go_too() -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def pipeline() -> None:
+        latents = torch.zeros(8)
+        held.append(weakref.ref(latents))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    def outer() -> None:
+        try:
+            pipeline()
+        except torch.OutOfMemoryError as error:
+            raise ValueError("a library says it in its own words") from error
+
+    with pytest.raises(GenerationFailed), translated("tiny"):
+        outer()
+    assert held[0]() is None
 
 
 def test_the_failed_calls_tensors_are_let_go_while_the_error_lives() -> None:

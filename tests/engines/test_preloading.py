@@ -84,7 +84,7 @@ def test_import_under_way_is_ended_and_no_other_begun(
         "from engines import preloading\nbegun, gate = preloading.gate\nbegun.set()\ngate.wait()\n"
     )
     (tmp_path / "never_one.py").write_text("")
-    ahead = Preloading(["slow_one", "never_one"])
+    ahead = Preloading(["slow_one", "never_one"], patience=0)
     ahead.start()
     assert begun.wait(10)
     ending = threading.Thread(target=ahead.give_way)
@@ -95,10 +95,17 @@ def test_import_under_way_is_ended_and_no_other_begun(
     assert "never_one" not in sys.modules
 
 
+def test_process_that_becomes_an_engine_at_once_imports_nothing_ahead() -> None:
+    ahead = Preloading(["antigravity"], patience=60)
+    ahead.start()
+    ahead.give_way()
+    assert "antigravity" not in sys.modules
+
+
 def test_module_that_cannot_be_imported_is_left_to_the_engine(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ahead = Preloading(["no_such_module"])
+    ahead = Preloading(["no_such_module"], patience=0)
     ahead.start()
-    ahead.give_way()
+    ahead.finish()
     assert "no_such_module" in caplog.text

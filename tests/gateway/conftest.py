@@ -31,6 +31,7 @@ async def service() -> AsyncIterator[Service]:
     made = in_process.service(demo_config())
     yield made
     made.close()
+    await made._keeping.settled()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
@@ -18,12 +18,13 @@ from engines.detection import demo_card
 from engines.discovery import discover
 from gateway import cluster
 from gateway.cli.examples import examples
+from gateway.cluster import HeadPorts
 from gateway.control import Control
 from gateway.deployments import application_name
 from gateway.http_json import send
 from gateway.order import Order
 from gateway.ports import free_port
-from gateway.problems import NotRunning, PortTaken, Problem
+from gateway.problems import ClusterFailed, NotRunning, PortTaken, Problem
 from gateway.processes import alive, session_members
 from gateway.readiness import listed_models
 from gateway.registry import ModelEntry
@@ -176,3 +177,31 @@ def kill(record: ClusterRecord) -> None:
     while any(alive(process) for process in record.head):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_start_is_repeated_on_other_ports_where_another_program_was_quicker() -> None:
+    tried: list[HeadPorts] = []
+    with ExitStack() as others:
+
+        def attempt(ports: HeadPorts) -> HeadPorts:
+            tried.append(ports)
+            if len(tried) == 1:
+                others.enter_context(socket.create_server(("127.0.0.1", ports.dashboard)))
+                raise ClusterFailed("no dashboard")
+            return ports
+
+        ports = cluster.on_free_ports(attempt, HeadPorts(free_port(), free_port()))
+    assert ports == tried[1]
+    assert (ports.gcs, ports.dashboard != tried[0].dashboard) == (tried[0].gcs, True)
+
+
+def test_a_start_that_fails_for_another_reason_is_not_repeated() -> None:
+    tried: list[HeadPorts] = []
+
+    def attempt(ports: HeadPorts) -> None:
+        tried.append(ports)
+        raise ClusterFailed("no memory")
+
+    with pytest.raises(ClusterFailed, match="no memory"):
+        cluster.on_free_ports(attempt, HeadPorts(free_port(), free_port()))
+    assert len(tried) == 1

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from engines.calls import EngineOptions
-from gateway.conductor import GATEWAY_LOST_SECONDS, Conductor, Demand, Verdict
+from gateway.conductor import (
+    GATEWAY_LOST_SECONDS,
+    LEAVING_SECONDS,
+    SETTLE_SECONDS,
+    Conductor,
+    Demand,
+    Verdict,
+)
 from gateway.placement import GPU_MEMORY, Room
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +66,7 @@ class Stage:
 
 
 def waking(memory: float = 20.0, seconds: float = 1.0) -> Demand:
-    return demand(memory, waiting_seconds=seconds, waking=True)
+    return demand(memory, waiting_seconds=seconds, waking=1)
 
 
 def demand(memory: float = 20.0, **known: Any) -> Demand:
@@ -159,3 +166,29 @@ async def test_host_parks_no_more_than_it_has_room_for() -> None:
     stage.seats["b"].running = ("node",)
     await stage.told(a=demand(), b=demand(idle_seconds=9.0), c=waking())
     assert stage.seats["b"].asked == ["release"]
+
+
+async def test_new_conductor_believes_the_gateways_until_it_knows_the_engines() -> None:
+    stage = Stage()
+    assert await stage.told(a=demand(busy=True, places=("node",)), b=waking()) == {
+        "a": Verdict.GO,
+        "b": Verdict.WAIT,
+    }
+    stage.now += SETTLE_SECONDS
+    assert (await stage.told(a=demand(busy=True, places=("node",)), b=waking()))["b"] is Verdict.GO
+
+
+async def test_engine_that_said_it_leaves_and_stays_is_asked_again() -> None:
+    stage = Stage()
+    stage.seats["a"].running = ("node",)
+    await stage.told(a=demand(idle_seconds=9.0), b=waking())
+    stage.now += LEAVING_SECONDS + 1
+    await stage.told(a=demand(idle_seconds=30.0), b=waking())
+    assert stage.seats["a"].asked == ["release", "release"]
+
+
+async def test_what_a_model_has_really_reserved_counts() -> None:
+    """It was deployed before the GPU had joined: it takes the host's memory, and nothing of the GPU."""
+    stage = Stage()
+    stage.seats["a"].running = ("node",)
+    assert (await stage.told(a=demand(busy=True, gpus=0.0), b=waking()))["b"] is Verdict.GO

@@ -11,6 +11,7 @@ from engines.replica import EngineArgs
 from gateway import ingress
 from gateway.cluster import Cluster
 from gateway.deployments import (
+    FORMER_ENGINE_IMPORT,
     GATEWAY_APPLICATION,
     GATEWAY_DEPLOYMENT,
     compose,
@@ -93,6 +94,12 @@ def test_applications_of_others_are_put_back_as_they_were() -> None:
 def test_leaving_a_cluster_leaves_the_applications_of_others() -> None:
     ours = compose(Deployed(models=(entry("k3"),)), EMPTY, CLUSTER)["applications"]
     assert compose_none(details(*ours, FOREIGN), CLUSTER)["applications"] == [FOREIGN]
+
+
+def test_an_engine_of_an_older_version_is_ours() -> None:
+    config = compose(Deployed(models=(entry("k3"),)), EMPTY, CLUSTER)
+    older = by_name(config)["model-k3"] | {"import_path": FORMER_ENGINE_IMPORT}
+    assert compose(Deployed(models=(entry("k3"),)), details(older), CLUSTER) == config
 
 
 def test_a_name_that_somebody_else_uses_is_refused() -> None:

@@ -50,6 +50,8 @@ async def restarted(tmp_path: Path) -> AsyncIterator[list[Service]]:
     made = [in_process.service(kept_in(tmp_path))]
     yield made
     made[-1].close()
+    for each in made:
+        await each._keeping.settled()
 
 
 def lines(*bodies: dict[str, Any], url: str = GENERATIONS, **changes: Any) -> bytes:

@@ -69,7 +69,7 @@ def lifecycle(engine: DrivenEngine, *, backoff: float = 60.0, estimate: float | 
 async def ready(life: Lifecycle) -> None:
     """Wake a model that has room at once."""
     waking = life.wake()
-    life.grant()
+    life.grant(life.waking_number)
     await asyncio.wait_for(asyncio.shield(waking), 5)
 
 
@@ -80,15 +80,18 @@ async def test_model_is_asleep_at_first() -> None:
 
 
 async def test_waking_tells_its_progress() -> None:
-    life = lifecycle(DrivenEngine([LOADING, READY]), estimate=8.0)
-    life.wake()
-    life.grant()
+    engine = DrivenEngine([LOADING, READY])
+    life = lifecycle(engine, estimate=8.0)
+    waking = life.wake()
+    life.grant(life.waking_number)
     while life.status.phase != "loading":
         await asyncio.sleep(0)
     assert life.status.state is State.WAKING
     assert life.status.progress == 0.25
     assert life.status.component == "unet"
     assert life.status.estimated_seconds == 8.0
+    engine.go_on.set()
+    await waking
 
 
 async def test_held_call_returns_when_the_model_is_ready() -> None:
@@ -174,7 +177,7 @@ async def test_waking_begins_when_there_is_room() -> None:
     await asyncio.sleep(0.02)
     assert engine.wakes == 0
     assert life.status.phase == "waiting_for_room"
-    life.grant()
+    life.grant(life.waking_number)
     await waking
     assert life.ready
 
@@ -218,3 +221,45 @@ async def test_load_time_becomes_the_next_estimate() -> None:
     life.presence_changed(False)
     assert life.status.estimated_seconds is not None
     assert life.status.estimated_seconds < 1
+
+
+async def test_permission_for_an_earlier_waking_starts_nothing() -> None:
+    engine = DrivenEngine([READY], [READY])
+    life = lifecycle(engine)
+    life.wake()
+    earlier = life.waking_number
+    life.grant(earlier)
+    await life.wake()
+    engine.alive = False
+    life.presence_changed(False)
+    life.wake()
+    life.grant(earlier)
+    await asyncio.sleep(0.02)
+    assert engine.wakes == 1
+    assert life.status.phase == "waiting_for_room"
+
+
+async def test_successor_of_a_leaving_engine_needs_room_of_its_own() -> None:
+    engine = DrivenEngine([EngineLeaving("m")], [READY])
+    life = lifecycle(engine)
+    waking = life.wake()
+    life.grant(life.waking_number)
+    while not engine.wakes:
+        await asyncio.sleep(0)
+    engine.alive = False
+    while life.status.phase != "waiting_for_room":
+        await asyncio.sleep(0.01)
+    assert engine.wakes == 1
+    life.grant(life.waking_number)
+    await asyncio.wait_for(waking, 5)
+    assert life.ready
+
+
+async def test_waking_without_room_is_given_up() -> None:
+    engine = DrivenEngine([READY])
+    life = lifecycle(engine)
+    waking = life.wake()
+    life.give_up()
+    await asyncio.wait([waking])
+    assert life.state is State.ASLEEP
+    assert engine.wakes == 0

@@ -26,13 +26,13 @@ async def test_warm_wakes_and_says_where_to_look(client: httpx2.AsyncClient, ser
 
 
 async def test_warm_that_waits_answers_when_the_model_is_ready(client: httpx2.AsyncClient) -> None:
-    answer = await client.post(WARM, params={"wait": 60})
+    answer = await client.post(WARM, params={"wait": 30})
     assert (answer.status_code, answer.json()["state"]) == (200, "ready")
 
 
 async def test_sleep_that_waits_answers_when_the_model_sleeps(client: httpx2.AsyncClient) -> None:
-    await client.post(WARM, params={"wait": 60})
-    answer = await client.post(SLEEP, params={"wait": 60})
+    await client.post(WARM, params={"wait": 30})
+    answer = await client.post(SLEEP, params={"wait": 30})
     assert (answer.status_code, answer.json()["state"]) == (200, "asleep")
 
 
@@ -41,8 +41,8 @@ async def test_sleeping_model_may_be_sent_to_sleep(client: httpx2.AsyncClient) -
 
 
 async def test_next_request_wakes_a_model_that_was_sent_to_sleep(client: httpx2.AsyncClient) -> None:
-    await client.post(WARM, params={"wait": 60})
-    await client.post(SLEEP, params={"wait": 60})
+    await client.post(WARM, params={"wait": 30})
+    await client.post(SLEEP, params={"wait": 30})
     body = {"model": "demo", "prompt": "hills", "num_inference_steps": 1}
     with anyio.fail_after(60):
         assert (await client.post("/v1/images/generations", json=body)).status_code == 200

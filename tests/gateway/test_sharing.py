@@ -10,13 +10,13 @@ import pytest
 
 from engines.calls import EngineCall, EngineResult
 from engines.detection import demo_card
-from engines.errors import ModelLoading, OutOfMemory
+from engines.errors import ModelLoading, OutOfMemory, UnknownModel
 from engines.schema import PipelineSchema
 from gateway.callers import caller
 from gateway.lifecycle import State
 from gateway.needs import GIGABYTE
 from gateway.placement import HOST_MEMORY, Room
-from gateway.service import Service
+from gateway.service import GatewayConfig, Service
 from gateway.settings import Settings
 from tests.gateway import in_process
 
@@ -190,10 +190,65 @@ async def test_request_that_runs_out_of_memory_alone_is_told_so(share: Make) -> 
 
     async def too_large(call: EngineCall) -> EngineResult:
         nonlocal tries
-        tries += 1
+        tries += call.count
         raise OutOfMemory("a", "no memory left")
 
     engine.generate = too_large  # type: ignore[method-assign]  # what a GPU that is full does
     with pytest.raises(OutOfMemory):
         await drawn(service, "a")
     assert tries == 1
+
+
+async def test_model_that_nobody_wants_any_more_takes_nobodys_room(share: Make) -> None:
+    service = share()
+    await drawn(service, "a")
+    drawing = asyncio.create_task(drawn(service, "a", steps=30))
+    await until(lambda: service.status("a").state is State.BUSY)
+    waiting = asyncio.create_task(drawn(service, "b"))
+    await until(lambda: service.status("b").phase == "waiting_for_room")
+    waiting.cancel()
+    await drawing
+    await until(lambda: service.status("b").state is State.ASLEEP)
+    assert service.status("a").state is State.READY
+    assert loads(service) == {"a": 1, "b": 0}
+
+
+async def test_request_that_waits_is_served_by_the_model_as_it_was_deployed_anew(share: Make) -> None:
+    service = share()
+    await drawn(service, "a")
+    drawing = asyncio.create_task(drawn(service, "a", steps=30))
+    await until(lambda: service.status("a").state is State.BUSY)
+    waiting = asyncio.create_task(drawn(service, "b"))
+    await until(lambda: service.status("b").phase == "waiting_for_room")
+    entries = [
+        entry.model_copy(update={"options": entry.options.model_copy(update={"max_images": 3})})
+        if entry.name == "b"
+        else entry
+        for entry in service.models
+    ]
+    service.configure(GatewayConfig(models=tuple(entries), settings=service.settings))
+    await drawing
+    assert (await waiting).images
+
+
+async def test_request_that_waits_for_a_model_that_is_taken_away_is_told(share: Make) -> None:
+    service = share()
+    await drawn(service, "a")
+    drawing = asyncio.create_task(drawn(service, "a", steps=30))
+    await until(lambda: service.status("a").state is State.BUSY)
+    waiting = asyncio.create_task(drawn(service, "b"))
+    await until(lambda: service.status("b").phase == "waiting_for_room")
+    left = tuple(entry for entry in service.models if entry.name == "a")
+    service.configure(GatewayConfig(models=left, settings=service.settings))
+    with pytest.raises(UnknownModel):
+        await asyncio.wait_for(waiting, 5)
+    await drawing
+
+
+async def test_one_odd_model_does_not_keep_the_others_asleep(share: Make) -> None:
+    service = share(memory_gb=None)
+    odd = service.served("b")
+    odd.entry = odd.entry.model_copy(update={"card": odd.entry.card.model_copy(update={"dtype": "uint8"})})
+    odd.presence_changed(False)
+    assert (await drawn(service, "b")).images
+    assert (await drawn(service, "a")).images

@@ -6,6 +6,7 @@ Both are on this machine, under addresses of their own.
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,13 +18,14 @@ import psutil
 import pytest
 
 from gateway.ports import free_port
+from gateway.processes import session_members
 from tests.serve.conftest import RunningService
 
 HEAD = "127.0.0.2"
 NODE = "127.0.0.3"
 GENERATE = "/v1/images/generations"
 QUICK: dict[str, Any] = {"model": "far", "prompt": "the sea at sunset", "num_inference_steps": 2, "seed": 5}
-SLOW = QUICK | {"num_inference_steps": 120, "size": "256x256"}
+SLOW = QUICK | {"num_inference_steps": 60, "size": "256x256"}
 
 
 def can_listen(address: str) -> bool:
@@ -50,10 +52,21 @@ class TwoNodes:
         self._node = {"KANDINSKY_HOME": str(folder / "node")}
 
     def start(self) -> None:
-        """Start the head, join the node, and deploy a model that needs its resource."""
-        self.head.command("start", "--cluster-host", HEAD)
+        """Start the head with a model that needs the resource of the node, and join that."""
+        words = (
+            "deploy",
+            "--model-name",
+            "far",
+            "--threads",
+            "1",
+            "--resource",
+            "slot",
+            "--cluster-host",
+            HEAD,
+        )
+        # Two nodes share two cores here: a spare worker on each would be what they are busy with.
+        self.head.command(*words, variables={"KANDINSKY_SPARE_ENGINES": "0"})
         self.join("--token-file", str(self._folder / "head" / "auth_token"))
-        self.head.deploy(None, "far", "--resource", "slot=1")
 
     def join(self, *options: str) -> None:
         """Add the node."""
@@ -115,9 +128,12 @@ def test_engine_runs_where_its_resource_is(cluster: TwoNodes) -> None:
 def test_no_request_is_lost_when_a_node_dies_and_another_joins(cluster: TwoNodes) -> None:
     with ThreadPoolExecutor(3) as pool:
         answers = under_way(cluster, pool, 3)
-        cluster.raylet().kill()
-        cluster.raylet().wait(timeout=30)
+        raylet = cluster.raylet()
+        session = os.getsid(raylet.pid)
+        raylet.kill()
+        raylet.wait(timeout=30)
         cluster.join()
+        assert session_members(session) == []
         drawn = pictures(answers)
         again = pictures(under_way(cluster, pool, 3))
     assert drawn == again
@@ -132,6 +148,17 @@ def test_node_that_leaves_ends_its_picture_first(cluster: TwoNodes) -> None:
     assert cluster.draw(QUICK).status_code == 200
 
 
+def test_two_models_share_the_one_place(cluster: TwoNodes) -> None:
+    """Each needs all of the node's resource: one makes room for the other, and nobody waits for ever."""
+    options = ("--model-name", "further", "--threads", "1", "--resource", "slot")
+    cluster.head.command("deploy", *options)
+    with ThreadPoolExecutor(4) as pool:
+        names = ["far", "further", "far", "further"]
+        pictures([pool.submit(cluster.draw, QUICK | {"model": name}) for name in names])
+    assert sum(is_engine(child) for child in cluster.raylet().children()) == 1
+    cluster.head.command("undeploy", "further")
+
+
 def is_engine(process: psutil.Process) -> bool:
-    """Whether a process is the engine of the model."""
-    return any("ServeReplica:model-far" in word for word in process.cmdline())
+    """Whether a process is the engine of a model."""
+    return any("ServeReplica:model-f" in word for word in process.cmdline())
