@@ -27,7 +27,8 @@ def images_response(
     ``urls`` are where the pictures can be fetched, in their order; none where none was asked for.
 
     The additions are ``model``, ``parameters`` (the values really used), ``ignored``, ``adjusted``,
-    ``notes`` on the pictures, ``compute_metrics`` and each picture's ``seed``. ``created`` is in Unix seconds; now by default.
+    ``notes`` on the pictures, ``compute_metrics`` and each picture's ``seed``. ``created`` is in Unix
+    seconds; now by default.
     """
     first = result.images[0]
     tail = {

@@ -40,12 +40,17 @@ class Findings:
 
     def figure(self, what: str, seen: str) -> None:
         """Note a figure that is only told."""
-        self._table.add_row(what, seen, "")
+        self._add(what, seen, "")
 
     def check(self, what: str, seen: str, holds: bool) -> None:
         """Note a figure that has to be so."""
         self._failed += not holds
-        self._table.add_row(what, seen, "ok" if holds else "FAILED")
+        self._add(what, seen, "ok" if holds else "FAILED")
+
+    def _add(self, *row: str) -> None:
+        """Told at once as well: a run that is cut short has shown something too."""
+        print(*row, sep="  ", file=sys.stderr, flush=True)
+        self._table.add_row(*row)
 
 
 def gib(size: float | None) -> str:
