@@ -11,7 +11,8 @@ false``. Choices that could have gone another way:
 * ``GenerationStopped`` is 499, as gRPC's "cancelled" is on its way over HTTP: somebody ended the run on
   purpose, and no client repeats a 4xx that it does not know, while some repeat a 503 whatever it says.
 * ``DeadlineExceeded`` is 504 without repetition: the time was the caller's own wish.
-* ``CallerBusy`` is 429, with ``Retry-After``: it speaks of what the caller itself has under way.
+* ``CallerBusy`` and ``TooManyJobs`` are 429, with ``Retry-After``: they speak of what the caller itself
+  has under way.
 * ``EngineBusy`` is 503 ``server_is_overloaded``, not 429, which speaks of the caller's own rate.
 * A 5xx never has the type ``invalid_request_error``: LiteLLM takes that word, anywhere in the
   text, for a fault of the caller.
@@ -251,6 +252,29 @@ class CallerBusy(Unavailable):
         )
 
 
+class TooManyJobs(Unavailable):
+    """As many jobs of the caller as may wait are waiting."""
+
+    retry_after_seconds = 10.0
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return (
+            f"Rate limit reached: {self.limit} of your jobs wait to be drawn, as many as may. "
+            "Try again when some are done, or cancel some."
+        )
+
+
+class AnswerLost(Unavailable):
+    """Who worked on the request has let go of it before there was an answer; sent again, it is worked on."""
+
+    def __str__(self) -> str:
+        return "This gateway had to let go of the request before it was answered. Send it again."
+
+
 class PictureGone(InvalidRequest):
     """No picture is kept under this address: it never was, or it has expired."""
 
@@ -425,6 +449,8 @@ TABLE: Final[Mapping[type[BaseException], ErrorRow]] = MappingProxyType(
         EngineLost: ErrorRow(503, _LATER, "engine_unavailable"),
         RemoteUnreachable: ErrorRow(503, _LATER, "remote_unreachable"),
         CallerBusy: ErrorRow(429, "rate_limit_error", "rate_limit_exceeded"),
+        TooManyJobs: ErrorRow(429, "rate_limit_error", "rate_limit_exceeded"),
+        AnswerLost: ErrorRow(503, _LATER, "engine_unavailable"),
         GenerationStopped: ErrorRow(499, _CALLER, "generation_stopped", retry=False),
         DeadlineExceeded: ErrorRow(504, _SERVER, "deadline_exceeded", retry=False),
         BaseException: ErrorRow(500, _SERVER, None),

@@ -11,7 +11,7 @@ from ray import serve
 
 from engines.calls import EngineOptions, LoadPhase, LoadProgress
 from engines.heartbeat import Heartbeat
-from engines.marking import ENVIRONMENT
+from engines.marking import marked
 from engines.replica import Engine, EngineArgs
 
 DEPLOYMENT: Final = "Engine"
@@ -63,7 +63,8 @@ def build_app(args: dict[str, Any]) -> serve.Application:
             "num_cpus": 0,
             "num_gpus": gpus,
             "resources": options.resources,
-            "runtime_env": {"env_vars": dict(ENVIRONMENT)},
+            # Serve adds the application's, in which this function runs, only where there is no other.
+            "runtime_env": marked(ray.get_runtime_context().runtime_env),
         },
         # Several ongoing requests and one thread: with one, the engine idles 45 % between requests. Of
         # several replicas each gets what it draws and what comes next; the rest stays free to go to any.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 MARKER: Final = "KANDINSKY_ENGINE"
 ENVIRONMENT: Final = MappingProxyType(
@@ -15,6 +15,11 @@ ENVIRONMENT: Final = MappingProxyType(
         "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
     }
 )
+
+
+def marked(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
+    """Ray's ``runtime_env`` of an application, with the mark added."""
+    return {**runtime_env, "env_vars": {**runtime_env.get("env_vars", {}), **ENVIRONMENT}}
 
 
 def is_marked(environment: Mapping[str, str]) -> bool:

@@ -24,9 +24,6 @@ _logger = logging.getLogger(__name__)
 
 NICENESS: Final = 10
 """How far the thread stands back behind what draws and loads meanwhile."""
-PATIENCE_SECONDS: Final = 2.0
-"""How long a process waits for what it was started for: one that Ray starts for a wake is an engine by then,
-and two threads that import slow each other down."""
 STARTING: Final = ("ray.serve._private.replica", "engines.deployment", "engines.presence")
 """What the constructor of an engine needs."""
 LOADING: Final = (
@@ -45,11 +42,14 @@ LOADING: Final = (
 
 
 class Preloading:
-    """Imports modules in a thread, ``patience`` seconds from now, until somebody is in a hurry."""
+    """Imports modules in a thread, until somebody is in a hurry.
 
-    def __init__(self, modules: Iterable[str], *, patience: float = PATIENCE_SECONDS) -> None:
+    It begins at once: waiting until it is known that the process is no engine yet would make a wake without
+    a spare a second longer (measured), for the constructor takes little of the time.
+    """
+
+    def __init__(self, modules: Iterable[str]) -> None:
         self._modules = tuple(modules)
-        self._patience = patience
         self._hurry = threading.Event()
         self._thread = threading.Thread(target=self._import, name="preload", daemon=True)
 
@@ -71,8 +71,6 @@ class Preloading:
         # Linux counts niceness by thread; elsewhere there is no process of this number.
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        if self._hurry.wait(self._patience):
-            return
         for module in self._modules:
             if self._hurry.is_set():
                 return

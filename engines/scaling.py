@@ -2,7 +2,7 @@
 
 Runs in Serve's controller, so it imports neither torch nor diffusers. Serve's own policy would keep
 a sleeping model asleep for ten seconds after its second waking (it averages over old zeros); with
-the settings in `engines.deployment` and this policy the constructor runs after 1.2 s.
+the settings in `engines.deployment` and this policy it has a process after half a second.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The first of them is worked on in a task of its own, which goes on when its client leaves. Whoever sends the
 same meanwhile joins it; whoever comes later gets the stored answer. Of two gateways the database lets one
-begin; where that one dies, another begins anew. What a repetition may cure is not stored.
+begin; where that one dies, another begins anew, and one that was taken for dead drops the work. What a
+repetition may cure is not stored.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from compat.errors import IdempotencyKeyReused
+from compat import events
+from compat.errors import AnswerLost, IdempotencyKeyReused
 from compat.sources import Upload
 from engines.errors import EngineError, InvalidParameter, StorageFailed
 from gateway import preferences, webhooks
@@ -27,6 +29,7 @@ from gateway.joined_answer import JoinedAnswer
 from gateway.kept_answers import KeptAnswer, KeptAnswers, Keyed, Verdict
 from gateway.leases import Lease
 from gateway.middleware import request_id
+from gateway.under_way import current
 
 _logger = logging.getLogger(__name__)
 
@@ -71,11 +74,18 @@ class Idempotency:
         self._kept = kept
         self._lease = lease
         self._running: dict[str, JoinedAnswer] = {}
+        lease.lost.append(self._drop)
 
     def close(self) -> None:
         """End what is being worked on."""
         for run in self._running.values():
             run.task.cancel()
+
+    def _drop(self) -> None:
+        """This gateway was given up: another one may be working on the same."""
+        for run in self._running.values():
+            if run.owner is not None:
+                run.task.cancel()
 
     async def sweep(self) -> None:
         """Forget the answers that were kept long enough.
@@ -91,6 +101,7 @@ class Idempotency:
         Raises:
             IdempotencyKeyReused: the key came with another request before.
             StorageFailed
+            AnswerLost: the work on it was dropped.
             EngineError: what ``produce`` raises.
         """
         run = self._running.get(known.digest)
@@ -106,13 +117,18 @@ class Idempotency:
         run = JoinedAnswer(known.fingerprint)
         run.task = asyncio.create_task(self._work(known, run, produce))
         self._running[known.digest] = run
+        if (request := current.get()) is not None:
+            # It goes on when its client leaves, and counts among the caller's as long.
+            request.outlives(run.task)
 
         def over(task: asyncio.Task[bytes]) -> None:
             # Whoever comes from now on sees what is stored, not what is over.
             del self._running[known.digest]
-            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            error = AnswerLost() if task.cancelled() else task.exception()
             if error is None:
                 run.end(task.result())
+            elif run.streamed and isinstance(error, EngineError):
+                run.end(events.failed(error, request_id=request_id.get()))
             else:
                 run.fail(error)
 
@@ -121,11 +137,16 @@ class Idempotency:
 
     async def _work(self, known: Keyed, run: JoinedAnswer, produce: Produce) -> bytes:
         """Fill ``run``, save the last of its body, which is returned."""
-        owner = await self._lease.hold()
-        while not isinstance(found := await self._kept.begin(known, owner), KeptAnswer):
+        while True:
+            # Anew each time: who waits for another gateway may be taken for dead meanwhile.
+            owner = await self._lease.hold()
+            found = await self._kept.begin(known, owner)
+            if isinstance(found, KeptAnswer):
+                break
             if found is Verdict.OTHER_REQUEST:
                 raise IdempotencyKeyReused
-            if found is Verdict.MINE:
+            if found is Verdict.MINE and owner == self._lease.owner:
+                run.owner = owner
                 return await self._produced(known, owner, run, produce)
             await self._lease.bury()
             await asyncio.sleep(LOOK_AGAIN_SECONDS)

@@ -14,6 +14,8 @@ class JoinedAnswer:
     def __init__(self, fingerprint: str) -> None:
         self.fingerprint = fingerprint
         self.task: asyncio.Task[bytes]
+        self.owner: str | None = None
+        """Under whose name it is made, where it is being made here."""
         self._answer: Response | None = None
         self._error: BaseException | None = None
         self._chunks: list[bytes] = []
@@ -26,10 +28,14 @@ class JoinedAnswer:
         return b"".join(self._chunks)
 
     @property
+    def streamed(self) -> bool:
+        """Whether it has begun, as a stream."""
+        return isinstance(self._answer, StreamingResponse)
+
+    @property
     def broken(self) -> bool:
         """Whether a stream told of an error at its end."""
-        streamed = isinstance(self._answer, StreamingResponse)
-        return streamed and bool(self._chunks) and self._chunks[-1].startswith(b"event: error\n")
+        return self.streamed and bool(self._chunks) and self._chunks[-1].startswith(b"event: error\n")
 
     def begin(self, answer: Response) -> None:
         """The answer's status and headers are there."""

@@ -67,6 +67,7 @@ class Keeping:
             draw,
             models=models,
             keep_seconds=lambda: current().job_seconds,
+            most=lambda: current().max_jobs_per_key,
             # A caller without a key is an address, which changes.
             private=lambda: bool(current().api_keys),
             told=self._told,

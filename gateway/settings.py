@@ -113,6 +113,12 @@ class Settings(Frozen):
         description="How long a job (`Prefer: respond-async`) may wait, and how long it is kept after its "
         "end, in seconds.",
     )
+    max_jobs_per_key: int = Field(
+        default=1000,
+        ge=0,
+        description="How many jobs of one key (or, without keys, one address) may wait to be drawn, before a "
+        "429; 0 for any number.",
+    )
     idempotency_seconds: int = Field(
         default=86400,
         ge=60,

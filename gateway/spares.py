@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,7 +22,8 @@ import psutil
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from engines.marking import ENVIRONMENT, is_marked
+from engines.marking import is_marked, marked
+from gateway.ray_node import PRELOAD_VARIABLE, PRELOADED
 
 _logger = logging.getLogger(__name__)
 
@@ -52,8 +54,11 @@ class Spares:
         self._keeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to keep spares, in the running event loop."""
-        if self._count and self._keeping is None:
+        """Begin to keep spares, in the running event loop.
+
+        A cluster that was started without the preloading has no use for them.
+        """
+        if self._count and preloads(os.environ) and self._keeping is None:
             self._asked.set()
             self._keeping = asyncio.create_task(self._keep())
 
@@ -90,6 +95,11 @@ class Spares:
             count = count_spares if node == here else functools.partial(_count_on, node)
             for there in range(count(), self._count):
                 _leave_a_worker(node, count, there)
+
+
+def preloads(environment: Mapping[str, str]) -> bool:
+    """Whether workers of a node with this environment import an engine's libraries ahead."""
+    return PRELOADED in environment.get(PRELOAD_VARIABLE, "").split(",")
 
 
 def nodes_for_engines(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -132,8 +142,7 @@ def _count_on(node: str) -> int:
 
 def _leave_a_worker(node: str, count: Callable[[], int], before: int) -> None:
     task: Any = ray.remote(max_calls=1)(_never_run)
-    environment = {"env_vars": dict(ENVIRONMENT)}
-    never = task.options(**_on(node), runtime_env=environment).remote()
+    never = task.options(**_on(node), runtime_env=marked({})).remote()
     deadline = time.monotonic() + APPEAR_SECONDS
     while time.monotonic() < deadline and count() <= before:
         time.sleep(LOOK_AGAIN_SECONDS)

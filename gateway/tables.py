@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 VERSION: Final = 1
 """Of the tables; a database of another version is not touched. A table that is new needs no other one."""
@@ -37,10 +37,10 @@ JOBS: Final = Table(
     Column("token", String(64), unique=True),
     Column("owner", String(64)),
     Column("claims", Integer, nullable=False, default=0),
-    Column("created_at", Integer, nullable=False),
-    Column("started_at", Integer),
-    Column("ended_at", Integer),
-    Column("expires_at", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("expires_at", BigInteger, nullable=False),
     Column("phase", String(32)),
     Column("position", Integer),
     Column("progress", Float),
@@ -52,6 +52,7 @@ JOBS: Final = Table(
     Column("error", Text),
     Index("jobs_waiting", "status", "model", "turn"),
     Index("jobs_expiring", "expires_at"),
+    Index("jobs_of_callers", "caller", "status"),
 )
 
 DELIVERIES: Final = Table(
@@ -75,7 +76,7 @@ ANSWERS: Final = Table(
     Column("owner", String(64), nullable=False),
     Column("status", Integer),
     Column("headers", Text),
-    Column("expires_at", Integer, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
     Index("answers_expiring", "expires_at"),
 )
 """Answers to requests with an idempotency key; without a ``status`` one is being made by its owner."""
@@ -84,7 +85,7 @@ BATCHES: Final = Table(
     "batches",
     METADATA,
     Column("id", String(64), primary_key=True),
-    Column("created_at", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
     Column("owner", String(64)),
 )
 """The batches that have not ended, and who works on them; their records are objects of the storage."""

@@ -1,7 +1,8 @@
 """The requests that are under way: whose they are, how far they have come, and how one is ended.
 
 A request is entered when its head has come and leaves when its answer has been sent, a stream at its last
-event. Its id is no secret, so a caller sees and ends its own alone.
+event; one that is worked on although its client has left, when that is over. Its id is no secret, so a caller
+sees and ends its own alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from compat.errors import CallerBusy, RequestNotFound
 from engines.calls import EngineEvent, EngineResult, StepProgress
@@ -63,6 +64,7 @@ class Request:
         self._allowed = seconds
         self._until: float | None = None
         self._scopes: set[asyncio.Timeout] = set()
+        self._work: asyncio.Task[Any] | None = None
         self._ended_while = ""
 
     @property
@@ -93,6 +95,17 @@ class Request:
         if self._until is None:
             self._allowed = least(self._allowed, seconds)
             self._until = None if self._allowed is None else time.monotonic() + self._allowed
+
+    def outlives(self, work: asyncio.Task[Any]) -> None:
+        """Count the request as long as this is worked on, also when its client has left."""
+        self._work = work
+
+    def when_over(self, leave: Callable[[], None]) -> None:
+        """Call ``leave`` once nothing is worked on for the request; at once where nothing is."""
+        if self._work is None or self._work.done():
+            leave()
+        else:
+            self._work.add_done_callback(lambda _: leave())
 
     def saw(self, event: EngineEvent | Status) -> None:
         """Take note of how far the request has come."""
@@ -202,8 +215,7 @@ class UnderWay:
             yield request
         finally:
             current.reset(token)
-            self._requests.remove(request)
-            self._learn(request)
+            request.when_over(lambda: self._left(request))
 
     def of(self, caller: str, model: str | None = None) -> list[Request]:
         """The requests of a caller, the oldest first; of one model where it is named."""
@@ -229,6 +241,10 @@ class UnderWay:
         reset = max(map(self._rest, own), default=0.0)
         values = str(limit), str(max(0, limit - len(own))), _duration(reset)
         return dict(zip(RATE, values, strict=True))
+
+    def _left(self, request: Request) -> None:
+        self._requests.remove(request)
+        self._learn(request)
 
     def _rest(self, request: Request) -> float:
         """How long a request will probably still take, by how long others of its model took."""

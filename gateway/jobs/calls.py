@@ -55,9 +55,10 @@ class StoredUpload(Frozen):
 
 
 class RemoteImages(_Base):
-    """A call of OpenAI's, to a model of another server: what the caller sent."""
+    """A call of OpenAI's, to a model of another server: what the caller sent, and how long it may take."""
 
     kind: Literal["remote_images"] = "remote_images"
+    seconds: float | None = None
     operation: Operation
     form: bool
     fields: dict[str, JsonValue]
@@ -73,9 +74,10 @@ class RemoteImages(_Base):
 
 
 class RemoteNative(_Base):
-    """A native call, to a model of another server."""
+    """A native call, to a model of another server, and how long it may take."""
 
     kind: Literal["remote_native"] = "remote_native"
+    seconds: float | None = None
     body: dict[str, JsonValue]
 
 
@@ -98,8 +100,8 @@ async def read(data: bytes) -> JobCall:
     return (await asyncio.to_thread(_ADAPTER.validate_json, data)).call
 
 
-def remote_images(call: ImagesCall, *, model: str, base_url: str) -> RemoteImages:
-    """The call of another server's model, without a wish for events."""
+def remote_images(call: ImagesCall, *, model: str, base_url: str, seconds: float | None) -> RemoteImages:
+    """The call of another server's model, without a wish for events, and the ``seconds`` it may take."""
     fields: dict[str, JsonValue] = {}
     files: dict[str, list[StoredUpload]] = {}
     for name, value in call.body.items():
@@ -119,6 +121,7 @@ def remote_images(call: ImagesCall, *, model: str, base_url: str) -> RemoteImage
     return RemoteImages(
         model=model,
         base_url=base_url,
+        seconds=seconds,
         operation=call.operation,
         form=call.form,
         fields=fields,
@@ -127,8 +130,8 @@ def remote_images(call: ImagesCall, *, model: str, base_url: str) -> RemoteImage
 
 
 def fixed(call: EngineCall, seconds: float | None) -> EngineCall:
-    """The call with its seed fixed, so that one picture comes of it however often it is begun, and with the
-    ``seconds`` that it may take by its header, if by any."""
+    """The call with its seed fixed, so that one picture comes of it however often it is begun, and bounded
+    by the ``seconds`` that drawing may take, if it is."""
     seed = secrets.randbelow(LARGEST_SEED - call.count) if call.seed is None else call.seed
     return replace(call, seed=seed, deadline_seconds=least(call.deadline_seconds, seconds))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from contextlib import aclosing
 
 from starlette.responses import Response
 
 from engines.calls import EngineCall, EngineResult, Preview
-from engines.errors import ModelLoading, UnknownModel
+from engines.errors import DeadlineExceeded, ModelLoading, UnknownModel
 from gateway import native
 from gateway.delivery import PICTURES_PATH, answered
 from gateway.jobs.calls import JobCall, OwnImages, OwnNative, RemoteImages, RemoteNative
@@ -38,9 +40,11 @@ async def draw(service: Service, call: JobCall, told: Told) -> Answer:
             result = await _drawn(service, call.call, call, told)
             return Answer(status=200, body=native.generation(entry.name, result))
         case RemoteImages(), RemoteEntry():
-            return _answer(await service.remote(entry.name).images(call.as_call()))
+            drawing = service.remote(entry.name).images(call.as_call())
+            return _answer(await _within(call.seconds, drawing))
         case RemoteNative(), RemoteEntry():
-            return await _remote_native(service, entry, NativeCall(NativeRoute.GENERATE, call.body))
+            sent = NativeCall(NativeRoute.GENERATE, call.body)
+            return await _remote_native(service, entry, sent, call.seconds)
     # It was taken out of service, or another kind of model has its name now.
     raise UnknownModel(call.model, service.models.names)
 
@@ -60,8 +64,10 @@ async def _drawn(service: Service, engine_call: EngineCall, call: JobCall, told:
     raise AssertionError("unreachable: the result is the last event")
 
 
-async def _remote_native(service: Service, entry: RemoteEntry, call: NativeCall) -> Answer:
-    answer = await service.remote(entry.name).native(call)
+async def _remote_native(
+    service: Service, entry: RemoteEntry, call: NativeCall, seconds: float | None
+) -> Answer:
+    answer = await _within(seconds, service.remote(entry.name).native(call))
     if answer.status_code == 202:
         # It is being loaded there: a job waits, as for a model of our own.
         raise ModelLoading(entry.name, None, float(answer.headers["retry-after"]))
@@ -70,3 +76,18 @@ async def _remote_native(service: Service, entry: RemoteEntry, call: NativeCall)
 
 def _answer(response: Response) -> Answer:
     return Answer(status=response.status_code, body=bytes(response.body))
+
+
+async def _within(seconds: float | None, answer: Awaitable[Response]) -> Response:
+    """Another server's answer, unless it takes longer; here is watched over that, whatever is done there.
+
+    Raises:
+        DeadlineExceeded
+    """
+    try:
+        async with asyncio.timeout(seconds) as scope:
+            return await answer
+    except TimeoutError:
+        if seconds is None or not scope.expired():
+            raise
+        raise DeadlineExceeded(seconds, "drawing") from None

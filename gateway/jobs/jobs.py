@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 
 from compat.errors import JobNotFound
-from engines.errors import StorageFailed
+from engines.errors import EngineError, StorageFailed
 from gateway.callers import caller
 from gateway.database import Database
 from gateway.jobs.calls import JobCall, written
@@ -29,8 +29,9 @@ class Jobs:
     """The jobs of a database, with what they draw and have drawn in the storage.
 
     ``draw`` makes a job's call, ``models`` says which models can be drawn with here, ``keep_seconds`` how
-    long a job may wait and is kept, ``private`` whether callers see their own jobs alone; ``told`` is called
-    where a job has ended. ``clock`` gives Unix seconds.
+    long a job may wait and is kept, ``most`` how many of one caller may wait (0: any number), ``private``
+    whether callers see their own jobs alone; ``told`` is called where a job has ended. ``clock`` gives Unix
+    seconds.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Jobs:
         *,
         models: Callable[[], Sequence[str]],
         keep_seconds: Callable[[], float],
+        most: Callable[[], int],
         private: Callable[[], bool],
         told: Callable[[], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._objects = objects
         self._keep_seconds = keep_seconds
+        self._most = most
         self._private = private
         self._told = told
         self._store = JobStore(database, clock=clock)
@@ -68,12 +71,13 @@ class Jobs:
         """Take a job on; where one with its token was taken on before, that one is returned.
 
         Raises:
+            TooManyJobs: of the caller are waiting.
             StorageFailed
         """
         await self._objects.write(call_place(job.id), await written(call))
         try:
-            taken = await self._store.add(job)
-        except StorageFailed:
+            taken = await self._store.add(job, most=self._most())
+        except EngineError:
             await self._discard(job.id)
             raise
         if taken.id != job.id:
@@ -182,8 +186,11 @@ class Jobs:
         Raises:
             StorageFailed
         """
-        for job_id in await self._store.sweep(keep_seconds=self._keep_seconds()):
-            await self._objects.remove_folder(folder(job_id))
+        while await self._store.expire(keep_seconds=self._keep_seconds()):
+            pass
+        while removed := await self._store.remove_old():
+            for job_id in removed:
+                await self._objects.remove_folder(folder(job_id))
         self._told()
 
     def _whose(self) -> str | None:

@@ -13,11 +13,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from compat.errors import JobEnded, JobNotFound
+from compat.errors import JobEnded, JobNotFound, TooManyJobs
 from gateway.database import Database
 from gateway.jobs.job import UNFINISHED, Answer, Job, Status
 from gateway.jobs.rows import event, one, page, positions, rows
@@ -25,6 +25,8 @@ from gateway.tables import DELIVERIES, JOBS, LEASES
 
 MARGIN_SECONDS: Final = 3600
 """What has expired is kept so much longer: a clock that is set forth by an hour costs nothing."""
+PORTION: Final = 500
+"""How many rows at most one transaction of a sweep changes: others can write between two."""
 
 
 class JobStore:
@@ -34,10 +36,11 @@ class JobStore:
         self._database = database
         self._clock = clock
 
-    async def add(self, job: Job) -> Job:
+    async def add(self, job: Job, *, most: int = 0) -> Job:
         """Keep a new job; where one with its token is there already, that one is returned.
 
         Raises:
+            TooManyJobs: as many as ``most`` jobs of the caller wait; 0 for any number.
             StorageFailed
         """
 
@@ -45,6 +48,8 @@ class JobStore:
             before = await one(connection, rows().where(JOBS.c.token == job.token)) if job.token else None
             if before is not None:
                 return before
+            if most and await _waiting(connection, job.caller) >= most:
+                raise TooManyJobs(most)
             turn = await _next_turn(connection, job)
             try:
                 async with connection.begin_nested() if job.token else _Nothing():
@@ -212,26 +217,38 @@ class JobStore:
 
         await self._database.write(remove)
 
-    async def sweep(self, *, keep_seconds: float) -> list[str]:
-        """End the jobs that have waited too long, and remove those that were kept long enough; returns
-        the ids of these.
+    async def expire(self, *, keep_seconds: float) -> bool:
+        """End a portion of the jobs that have waited too long; says whether there may be more.
 
         Raises:
             StorageFailed
         """
-        due = JOBS.c.expires_at < self._clock() - MARGIN_SECONDS
-        too_late = (JOBS.c.status == "queued", due)
-        old = (JOBS.c.status.not_in(UNFINISHED), due)
+        too_late = (JOBS.c.status == "queued", self._due())
 
-        async def clear(connection: AsyncConnection) -> list[str]:
-            removed = list(await connection.scalars(select(JOBS.c.id).where(*old)))
-            await connection.execute(delete(JOBS).where(JOBS.c.id.in_(removed)))
-            for job_id in list(await connection.scalars(select(JOBS.c.id).where(*too_late))):
+        async def end(connection: AsyncConnection) -> bool:
+            found = list(await connection.scalars(select(JOBS.c.id).where(*too_late).limit(PORTION)))
+            for job_id in found:
                 one = (JOBS.c.id == job_id, *too_late)
                 await self._end(connection, one, "expired", {}, keep_seconds=keep_seconds)
-            return removed
+            return len(found) == PORTION
 
-        return await self._database.write(clear)
+        return await self._database.write(end)
+
+    async def remove_old(self) -> list[str]:
+        """Remove a portion of the jobs that were kept long enough; returns their ids.
+
+        Raises:
+            StorageFailed
+        """
+        old = select(JOBS.c.id).where(JOBS.c.status.not_in(UNFINISHED), self._due()).limit(PORTION)
+
+        async def remove(connection: AsyncConnection) -> list[str]:
+            return list(await connection.scalars(delete(JOBS).where(JOBS.c.id.in_(old)).returning(JOBS.c.id)))
+
+        return await self._database.write(remove)
+
+    def _due(self) -> ColumnElement[bool]:
+        return JOBS.c.expires_at < self._clock() - MARGIN_SECONDS
 
     async def _end(
         self,
@@ -263,6 +280,12 @@ class _Nothing:
     async def __aenter__(self) -> None: ...
 
     async def __aexit__(self, *_: object) -> None: ...
+
+
+async def _waiting(connection: AsyncConnection, caller: str) -> int:
+    """How many jobs of a caller are in the queue."""
+    wanted = select(func.count()).where(JOBS.c.caller == caller, JOBS.c.status == "queued")
+    return int(await connection.scalar(wanted) or 0)
 
 
 async def _next_turn(connection: AsyncConnection, job: Job) -> int:

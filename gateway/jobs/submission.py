@@ -17,7 +17,7 @@ from engines.errors import InvalidParameter
 from gateway import webhooks
 from gateway.answers import json_answer
 from gateway.callers import caller
-from gateway.deadlines import header_seconds
+from gateway.deadlines import header_seconds, least
 from gateway.jobs.calls import (
     JobCall,
     OwnImages,
@@ -33,14 +33,15 @@ from gateway.middleware import request_id
 from gateway.preferences import APPLIED_HEADER, Preferences, preferences
 from gateway.public_url import public_url
 from gateway.registry import Entry, ModelEntry
-from gateway.remote_calls import ImagesCall, with_files_inside
+from gateway.remote_calls import ImagesCall, NativeCall, NativeRoute, with_files_inside
 from gateway.remotes import RemoteEntry
 from gateway.service import Service
 
 
 @dataclass(frozen=True)
 class Later:
-    """How a call is to be answered later; ``seconds`` is how long drawing may take, by its header."""
+    """How a call is to be answered later; ``seconds`` is how long drawing may take, by its header and by
+    the settings."""
 
     preferences: Preferences
     webhook: str | None
@@ -63,7 +64,8 @@ async def later(request: Request, service: Service, known: Keyed | None, *, stre
         return None
     if webhook is not None:
         await service.webhooks.check(webhook)
-    return Later(wish, webhook, known, header_seconds(request.headers))
+    seconds = least(header_seconds(request.headers), service.settings.max_request_seconds)
+    return Later(wish, webhook, known, seconds)
 
 
 async def submit_images(
@@ -83,10 +85,10 @@ async def submit_images(
     entry = service.models.resolve(requested_model(call.body, policy=policy, form=call.form))
     base = public_url(request, service.settings, "")
     if isinstance(entry, RemoteEntry):
+        call, seconds = call.without_timeout()
         whole = await with_files_inside(call, service.files.read)
-        return await _accepted(
-            request, service, remote_images(whole, model=entry.name, base_url=base), None, wish
-        )
+        far = remote_images(whole, model=entry.name, base_url=base, seconds=least(seconds, wish.seconds))
+        return await _accepted(request, service, far, None, wish)
     mapped = with_previews(await prepare(entry), call.body, form=call.form)
     mapped = replace(mapped, call=fixed(mapped.call, wish.seconds))
     own = OwnImages(model=entry.name, base_url=base, mapped=mapped)
@@ -109,8 +111,14 @@ async def submit_native(
     """
     base = public_url(request, service.settings, "")
     if isinstance(entry, RemoteEntry):
-        remote = RemoteNative(model=entry.name, base_url=base, body=dict(body))
-        return await _accepted(request, service, remote, None, wish)
+        sent, seconds = NativeCall(NativeRoute.GENERATE, body).without_timeout()
+        far = RemoteNative(
+            model=entry.name,
+            base_url=base,
+            seconds=least(seconds, wish.seconds),
+            body=dict(sent.body or {}),
+        )
+        return await _accepted(request, service, far, None, wish)
     call = fixed(prepare(entry), wish.seconds)
     return await _accepted(
         request, service, OwnNative(model=entry.name, base_url=base, call=call), call.seed, wish

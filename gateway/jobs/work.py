@@ -19,7 +19,14 @@ import orjson
 
 from compat.errors import JobNotFound, render, row_of
 from engines.calls import StepProgress
-from engines.errors import EngineError, EngineLost, GenerationFailed, StorageFailed, Unavailable
+from engines.errors import (
+    EngineError,
+    EngineLost,
+    GenerationFailed,
+    LoadFailed,
+    StorageFailed,
+    Unavailable,
+)
 from gateway.callers import caller
 from gateway.jobs.calls import JobCall, read
 from gateway.jobs.job import DRAWING, WAITING, Answer, Job
@@ -37,6 +44,8 @@ MOST_CLAIMS: Final = 10
 """A job that was begun so often without coming to an end is the one that ends gateways."""
 MOST_LOSSES: Final = 3
 """A job that so many engines died under, each of them replaced several times, is the one that ends them."""
+MOST_LOAD_FAILURES: Final = 5
+"""A model that so many loads in a row have failed of has something that waiting does not cure."""
 POLL_SECONDS: Final = 2.0
 """How often is looked for what other gateways have taken on, cancelled or left."""
 NOTE_SECONDS: Final = 0.5
@@ -138,8 +147,10 @@ class Worker:
         task = asyncio.create_task(self._run(job, owner))
         self._running[job.id] = job.model, task
 
-        def over(_: object) -> None:
-            del self._running[job.id]
+        def over(task: asyncio.Task[None]) -> None:
+            # Taken again after a lost lease, the job has another task by now.
+            if self._running.get(job.id) == (job.model, task):
+                del self._running[job.id]
             self.look()
 
         task.add_done_callback(over)
@@ -188,17 +199,16 @@ class Worker:
     async def _patiently(self, job: Job, call: JobCall, notes: Notes) -> Answer:
         """Draw; what only stands in the way for now is waited for as long as a job may wait."""
         until = time.monotonic() + max(0.0, job.expires_at - job.created_at)
-        losses = 0
+        hopes = Hopes()
         while True:
             try:
                 return await self._draw(call, notes)
-            except Unavailable as error:
-                losses += isinstance(error, EngineLost)
-                hopeless = losses == MOST_LOSSES or not row_of(type(error)).retry
-                if hopeless or time.monotonic() + error.retry_after_seconds > until:
+            except (Unavailable, LoadFailed) as error:
+                pause = error.retry_after_seconds or AGAIN_SECONDS
+                if not hopes.left_after(error) or time.monotonic() + pause > until:
                     raise
                 await notes(WAITING_STATUS)
-                await asyncio.sleep(error.retry_after_seconds)
+                await asyncio.sleep(pause)
 
     async def _kept(self, job: Job, answer: Answer) -> Answer:
         """The answer, whose body is in the storage; or why it is not."""
@@ -209,6 +219,24 @@ class Worker:
         except StorageFailed as error:
             return _failed(error, job)
         return answer
+
+
+class Hopes:
+    """Whether it is worth drawing a job again, by all that has stood in its way."""
+
+    def __init__(self) -> None:
+        self._losses = 0
+        self._load_failures = 0
+
+    def left_after(self, error: Unavailable | LoadFailed) -> bool:
+        """Take note of one more failure; says whether another try may succeed."""
+        if isinstance(error, LoadFailed):
+            # No client repeats it, who should read the reason; a job has the time to wait for its cure.
+            self._load_failures += 1
+            return self._load_failures < MOST_LOAD_FAILURES
+        self._load_failures = 0
+        self._losses += isinstance(error, EngineLost)
+        return self._losses < MOST_LOSSES and row_of(type(error)).retry
 
 
 WAITING_STATUS: Final = Status(state=State.BUSY, phase=WAITING)

@@ -63,6 +63,8 @@ DRAWING: Final[Failures] = (
     engine_errors.GenerationStopped,
     engine_errors.DeadlineExceeded,
     errors.CallerBusy,
+    errors.TooManyJobs,
+    errors.AnswerLost,
     errors.IdempotencyKeyReused,
 )
 IMAGES: Final[Failures] = (

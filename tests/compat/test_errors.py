@@ -10,6 +10,7 @@ import pytest
 from compat import remote_errors
 from compat.errors import (
     TABLE,
+    AnswerLost,
     BatchEnded,
     BatchNotFound,
     BodyTooLarge,
@@ -29,6 +30,7 @@ from compat.errors import (
     PictureGone,
     RangeNotSatisfiable,
     RequestNotFound,
+    TooManyJobs,
     Unsupported,
     UnsupportedMediaType,
     UploadStalled,
@@ -98,6 +100,8 @@ EXAMPLES = (
     errors.DeadlineExceeded(2.5, "drawing", 7, 20),
     RequestNotFound("req_1"),
     CallerBusy(2, 4.2),
+    TooManyJobs(1000),
+    AnswerLost(),
 )
 FAMILIES = {errors.InvalidRequest, errors.EngineFault, errors.Unavailable}
 
@@ -142,7 +146,7 @@ def test_an_answer_is_openais_error_object_with_all_four_keys(error: errors.Engi
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=name_of)
 def test_the_status_says_whose_fault_it_is(error: errors.EngineError) -> None:
-    of_the_caller = errors.InvalidRequest, errors.GenerationStopped, CallerBusy
+    of_the_caller = errors.InvalidRequest, errors.GenerationStopped, CallerBusy, TooManyJobs
     assert (render(error).status < 500) == isinstance(error, of_the_caller)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from engines import preloading
-from engines.marking import ENVIRONMENT, MARKER, is_marked
+from engines.marking import ENVIRONMENT, MARKER, is_marked, marked
 from engines.preloading import LOADING, STARTING, Preloading
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +55,11 @@ def test_marked_process_imports_ahead_and_gives_way() -> None:
     assert done.stdout.splitlines() == [" ".join(STARTING), "MainThread"]
 
 
+def test_mark_is_added_to_what_an_application_has() -> None:
+    own = {"py_executable": "python", "env_vars": {"PYTHONPATH": "/here"}}
+    assert marked(own) == {"py_executable": "python", "env_vars": {"PYTHONPATH": "/here", **ENVIRONMENT}}
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_process_that_imported_ahead_sees_the_gpus_that_it_is_given_later() -> None:
     variables = {name: value for name, value in ENVIRONMENT.items() if name != MARKER}
@@ -84,7 +89,7 @@ def test_import_under_way_is_ended_and_no_other_begun(
         "from engines import preloading\nbegun, gate = preloading.gate\nbegun.set()\ngate.wait()\n"
     )
     (tmp_path / "never_one.py").write_text("")
-    ahead = Preloading(["slow_one", "never_one"], patience=0)
+    ahead = Preloading(["slow_one", "never_one"])
     ahead.start()
     assert begun.wait(10)
     ending = threading.Thread(target=ahead.give_way)
@@ -95,17 +100,10 @@ def test_import_under_way_is_ended_and_no_other_begun(
     assert "never_one" not in sys.modules
 
 
-def test_process_that_becomes_an_engine_at_once_imports_nothing_ahead() -> None:
-    ahead = Preloading(["antigravity"], patience=60)
-    ahead.start()
-    ahead.give_way()
-    assert "antigravity" not in sys.modules
-
-
 def test_module_that_cannot_be_imported_is_left_to_the_engine(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ahead = Preloading(["no_such_module"], patience=0)
+    ahead = Preloading(["no_such_module"])
     ahead.start()
     ahead.finish()
     assert "no_such_module" in caplog.text

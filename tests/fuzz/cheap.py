@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Final
@@ -49,7 +50,9 @@ class CheapEngine(InProcessEngine):
 
 def service(configuration: GatewayConfig) -> Service:
     """A configured service; needs a running event loop."""
-    entries = {entry.name: entry for entry in configuration.models}
-    made = Service(lambda name: CheapEngine(entries[name]))
+    engines = {entry.name: CheapEngine(entry) for entry in configuration.models}
+    made = Service(engines.__getitem__)
     made.configure(configuration)
+    for name, engine in engines.items():
+        engine.gone = functools.partial(made.served(name).presence_changed, False)
     return made

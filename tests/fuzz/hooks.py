@@ -13,6 +13,9 @@ EDGE = 64
 ENOUGH = 300
 """Seconds."""
 TIMEOUT = "x-kandinsky-timeout"
+WAIT = "wait"
+BRIEF = 0.05
+"""Seconds."""
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -47,6 +50,15 @@ def map_headers(context: Any, headers: Any) -> Any:  # noqa: ARG001  # its signa
         if is_time(float(headers[TIMEOUT])):
             headers[TIMEOUT] = str(max(float(headers[TIMEOUT]), ENOUGH))
     return headers
+
+
+@schemathesis.hook
+def map_query(context: Any, query: Any) -> Any:  # noqa: ARG001  # its signature
+    """Let nothing wait for a model: it may never come to where it is waited for."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        if is_time(float(query[WAIT])):
+            query[WAIT] = str(min(float(query[WAIT]), BRIEF))
+    return query
 
 
 @schemathesis.hook

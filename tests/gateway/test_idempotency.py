@@ -12,13 +12,17 @@ import anyio
 import httpx2
 import pytest
 from openai import AsyncOpenAI
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response, StreamingResponse
 
 from compat import events
+from compat.errors import AnswerLost
 from engines.errors import EngineBusy, InvalidParameter
 from gateway.answers import json_answer
 from gateway.kept_answers import Keyed
-from tests.gateway.later import ASYNC, GENERATIONS, NATIVE, QUICK, gateway, reached
+from gateway.tables import ANSWERS, LEASES
+from tests.gateway.later import ASYNC, ENDLESS, GENERATIONS, NATIVE, QUICK, gateway, reached
 from tests.gateway.test_edit_routes import png
 from tests.gateway.test_streams import events_of
 from tests.gateway.wire import assert_error
@@ -198,6 +202,95 @@ async def test_stream_that_ends_with_an_error_is_not_stored() -> None:
             assert isinstance(answer, StreamingResponse)
             assert len([chunk async for chunk in answer.body_iterator]) == 2
             assert REPLAYED not in answer.headers
+
+
+@pytest.mark.parametrize("ending", ["closed", "given up"])
+async def test_readers_of_an_answer_that_is_dropped_are_told(ending: str) -> None:
+    began, left = asyncio.Event(), asyncio.Event()
+
+    async def produce() -> Response:
+        began.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            left.set()
+        raise AssertionError("unreachable: nothing ends that sleep")
+
+    async with gateway() as (service, _):
+        keeping = service._keeping
+        readers = [asyncio.create_task(service.idempotency.answer(KNOWN, produce)) for _ in range(2)]
+        with anyio.fail_after(30):
+            await began.wait()
+            if ending == "closed":
+                service.idempotency.close()
+            else:
+                await keeping._database.write(lambda c: c.execute(delete(LEASES)))
+                await keeping._lease.beat()
+            told = await asyncio.gather(*readers, return_exceptions=True)
+            assert [type(each) for each in told] == [AnswerLost] * 2
+            await left.wait()
+
+
+async def test_stream_that_is_dropped_ends_with_an_error() -> None:
+    async def produce() -> Response:
+        async def frames() -> AsyncIterator[bytes]:
+            yield b"event: progress\ndata: {}\n\n"
+            await anyio.sleep_forever()
+
+        return StreamingResponse(frames(), media_type="text/event-stream")
+
+    async with gateway() as (service, _):
+        answer = await service.idempotency.answer(KNOWN, produce)
+        assert isinstance(answer, StreamingResponse)
+        chunks: list[str] = []
+        async for chunk in answer.body_iterator:
+            chunks.append(bytes(chunk).decode() if not isinstance(chunk, str) else chunk)
+            service.idempotency.close()
+        name, last = events_of("".join(chunks))[-1]
+        assert (name, last["error"]["code"]) == ("error", "engine_unavailable")
+
+
+async def test_who_waits_for_another_gateway_takes_over_under_the_name_it_has_then() -> None:
+    async def owner(connection: AsyncConnection) -> str | None:
+        return await connection.scalar(select(ANSWERS.c.owner))
+
+    async with gateway() as (service, _):
+        database, lease = service._keeping._database, service._keeping._lease
+
+        async def produce() -> Response:
+            return json_answer({"owner": await database.read(owner)})
+
+        making = {"digest": KNOWN.digest, "fingerprint": KNOWN.fingerprint, "owner": "other"}
+        await database.write(lambda c: c.execute(insert(LEASES).values(id="other", beat=0)))
+        await database.write(lambda c: c.execute(insert(ANSWERS).values(**making, expires_at=2**40)))
+        answer = asyncio.create_task(service.idempotency.answer(KNOWN, produce))
+        with anyio.fail_after(30):
+            while not lease.held:
+                await anyio.sleep(0)
+            before = lease.owner
+            await database.write(lambda c: c.execute(delete(LEASES).where(LEASES.c.id == before)))
+            await lease.beat()
+            await database.write(lambda c: c.execute(delete(LEASES).where(LEASES.c.id == "other")))
+            assert json.loads(bytes((await answer).body)) == {"owner": lease.owner}
+        assert lease.owner != before
+
+
+async def test_drawing_that_goes_on_counts_among_its_callers_calls() -> None:
+    async with gateway(max_concurrent_per_key=1) as (service, client):
+        await service.served("demo").warm(wait_seconds=60)
+        mine = KEY | {"x-request-id": "mine"}
+        left = asyncio.create_task(client.post(GENERATIONS, json=ENDLESS, headers=mine))
+        with anyio.fail_after(30):
+            while not (await client.get("/health?model=demo")).json()["active_requests"]:
+                await anyio.sleep(0.005)
+            left.cancel()
+            await asyncio.wait([left])
+            refused = await client.post(GENERATIONS, json=QUICK)
+            assert_error(refused, 429, type="rate_limit_error", code="rate_limit_exceeded", param=None)
+            assert (await client.delete("/requests/mine")).status_code == 200
+            while (await client.get("/requests")).json()["data"]:
+                await anyio.sleep(0.005)
+        assert (await client.post(GENERATIONS, json=QUICK)).status_code == 200
 
 
 async def test_sdk_sends_the_key_that_it_is_given_and_none_of_its_own() -> None:

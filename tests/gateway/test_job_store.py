@@ -11,15 +11,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import BigInteger, Float, insert, update
 
-from compat.errors import JobEnded, JobNotFound
+from compat.errors import JobEnded, JobNotFound, TooManyJobs
 from engines.errors import StorageFailed
 from gateway.database import Database
 from gateway.jobs.job import Answer, Job, new_job_id
-from gateway.jobs.store import JobStore
+from gateway.jobs.store import PORTION, JobStore
 from gateway.leases import Lease, is_gone, this_process
-from gateway.tables import METADATA, SCHEMA
+from gateway.tables import JOBS, METADATA, SCHEMA
 from tests.gateway.postgres import postgres
 
 pytestmark = pytest.mark.anyio
@@ -203,10 +203,69 @@ async def test_nothing_that_is_kept_is_lost_by_an_hour(database: Database) -> No
     await gateway.finish(taken)
     waiting = await gateway.store.add(job())
     gateway.wall.now = NOW + DAY + HOUR - 1
-    assert await gateway.store.sweep(keep_seconds=DAY) == []
+    await gateway.store.expire(keep_seconds=DAY)
+    assert (await gateway.store.get(waiting.id)).status == "queued"
+    assert await gateway.store.remove_old() == []
     gateway.wall.now = NOW + DAY + HOUR + 1
-    assert await gateway.store.sweep(keep_seconds=DAY) == [taken.id]
+    assert not await gateway.store.expire(keep_seconds=DAY)
+    assert await gateway.store.remove_old() == [taken.id]
     assert (await gateway.store.get(waiting.id)).status == "expired"
+
+
+async def test_times_beyond_the_year_2038_are_kept(database: Database) -> None:
+    gateway = Gateway(database, wall=2**31 + 5)
+    late = job().model_copy(update={"created_at": 2**31, "expires_at": 2**31 + DAY})
+    await gateway.store.add(late)
+    taken = await gateway.take()
+    assert taken is not None
+    assert await gateway.finish(taken)
+    kept = await gateway.store.get(late.id)
+    assert (kept.created_at, kept.started_at, kept.ended_at) == (2**31, 2**31 + 5, 2**31 + 5)
+
+
+def test_all_times_have_room() -> None:
+    times = [each for table in METADATA.tables.values() for each in table.c if each.name.endswith("_at")]
+    assert times
+    assert {type(each.type) for each in times} <= {BigInteger, Float}
+
+
+async def test_any_number_of_old_jobs_is_removed(database: Database) -> None:
+    gateway = Gateway(database)
+    # On Postgres more than a statement may name; SQLite may be built to take more.
+    many = PORTION + 1 if database._lite else 32_768
+    old = job().model_copy(update={"status": "completed", "ended_at": NOW}).model_dump()
+    rows = [old | {"id": str(number), "turn": 1} for number in range(many)]
+    await database.write(lambda c: c.execute(insert(JOBS), rows))
+    gateway.wall.now = NOW + DAY + HOUR + 1
+    removed = 0
+    while portion := await gateway.store.remove_old():
+        assert len(portion) <= PORTION
+        removed += len(portion)
+    assert removed == many
+
+
+async def test_any_number_of_late_jobs_is_ended_in_portions(database: Database) -> None:
+    gateway = Gateway(database)
+    late = job().model_dump() | {"turn": 1}
+    rows = [late | {"id": str(number)} for number in range(PORTION + 1)]
+    await database.write(lambda c: c.execute(insert(JOBS), rows))
+    gateway.wall.now = NOW + DAY + HOUR + 1
+    assert await gateway.store.expire(keep_seconds=DAY)
+    assert not await gateway.store.expire(keep_seconds=DAY)
+    assert {(await gateway.store.get(row["id"])).status for row in (rows[0], rows[-1])} == {"expired"}
+
+
+async def test_no_more_of_a_callers_jobs_wait_than_may(database: Database) -> None:
+    gateway = Gateway(database)
+    first = await gateway.store.add(job(token="t"), most=2)
+    await gateway.store.add(job(), most=2)
+    with pytest.raises(TooManyJobs):
+        await gateway.store.add(job(), most=2)
+    assert await gateway.store.add(job(token="t"), most=2) == first
+    await gateway.store.add(job("another"), most=2)
+    await gateway.take()
+    await gateway.store.add(job(), most=2)
+    await gateway.store.add(job())
 
 
 async def test_only_what_is_unfinished_is_cancelled(database: Database) -> None:

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from engines.marking import ENVIRONMENT
-from gateway.spares import IDLE, nodes_for_engines, spares_of
+from gateway.ray_node import PRELOAD_VARIABLE
+from gateway.spares import IDLE, nodes_for_engines, preloads, spares_of
 
 HEAD = {"NodeID": "head", "Alive": True, "Resources": {"CPU": 2.0}}
 WITH_GPU = {"NodeID": "gpu", "Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0}}
@@ -25,6 +26,15 @@ def test_spares_wait_where_the_gpus_are() -> None:
 
 def test_without_a_gpu_spares_wait_everywhere() -> None:
     assert nodes_for_engines([HEAD, DEAD]) == ["head"]
+
+
+@pytest.mark.parametrize(
+    ("modules", "expected"),
+    [("engines.preloading", True), ("other,engines.preloading", True), ("other", False)],
+)
+def test_spares_make_sense_where_ray_preloads(modules: str, expected: bool) -> None:
+    assert preloads({PRELOAD_VARIABLE: modules}) == expected
+    assert not preloads({})
 
 
 @pytest.mark.parametrize(
