@@ -50,6 +50,7 @@ async def service(tiny_models: Callable[[str], Path]) -> AsyncIterator[Service]:
     made = cheap.service(in_process.config(card, settings=settings, tiny=("dall-e-3", "*")))
     yield made
     made.close()
+    await made._keeping.settled()
 
 
 async def options(service: Service, folder: Path) -> list[str]:

@@ -44,6 +44,7 @@ async def share() -> AsyncIterator[Make]:
     yield make
     for service in made:
         service.close()
+        await service._keeping.settled()
 
 
 def call(schema: PipelineSchema, steps: int = 2) -> EngineCall:
