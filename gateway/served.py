@@ -262,12 +262,16 @@ class ServedModel:
         self.life.close()
 
     async def _turn(self, seat: Seat, hold_seconds: float) -> AsyncIterator[Status]:
-        """Wait until it is the request's turn, telling every `TELL_SECONDS` where it stands.
+        """Wait until it is the request's turn, telling where it stands: at once where the model is not ready,
+        then every `TELL_SECONDS`.
 
         ``hold_seconds`` bounds the time in which the model is not ready, not the time in the line.
         """
         self._told_to_sleep = False
         deadline = time.monotonic() + hold_seconds
+        if not seat.called.is_set() and not self.life.ready and not self._closed.is_set():
+            self.life.wake()
+            yield replace(self.status, position=self.line.position(seat))
         while not seat.called.is_set():
             if self._closed.is_set():
                 raise EngineLeaving(self.name)

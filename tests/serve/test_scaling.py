@@ -32,7 +32,9 @@ def test_second_replica_takes_load_once_it_is_loaded_and_both_leave_when_nobody_
 
 
 def test_spare_worker_waits_for_the_next_wake(service: RunningService) -> None:
+    service.deploy(None, "demo", variables={"KANDINSKY_SPARE_ENGINES": "1"})
     until(lambda: any(is_spare(process) for process in service.processes("ray::IDLE")), bool)
+    service.deploy(None, "demo", variables={"KANDINSKY_SPARE_ENGINES": "0"})
 
 
 @contextmanager
