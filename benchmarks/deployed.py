@@ -8,12 +8,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import psutil
+
+DEADLINE_SECONDS: Final = 180.0
+POLL_SECONDS: Final = 0.05
 
 
 class Deployed:
@@ -33,10 +37,24 @@ class Deployed:
             **variables,
         }
 
-    def command(self, *arguments: str) -> None:
-        """Run the command line."""
-        command = [sys.executable, "-m", "gateway", *arguments]
-        subprocess.run(command, env=self._environment, check=True, stdout=subprocess.DEVNULL)
+    def command(self, *arguments: str, **variables: str) -> float:
+        """Run the command line, with more variables of the environment; the seconds that it took.
+
+        Raises:
+            RuntimeError: it failed, with its last words.
+        """
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "gateway", *arguments],
+            env=self._environment | variables,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{arguments[0]} has failed: {done.stdout[-2000:]}")
+        return time.perf_counter() - started
 
     @property
     def record(self) -> dict[str, Any]:
@@ -53,13 +71,30 @@ class Deployed:
                 yield process
 
 
+Kind = TypeVar("Kind", bound=Deployed)
+
+
 @contextmanager
-def deployed(name: str, **variables: str) -> Iterator[Deployed]:
-    """A service that is stopped and forgotten at the end."""
-    with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
-        service = Deployed(Path(folder), variables)
+def deployed(kind: type[Kind], **variables: str) -> Iterator[Kind]:
+    """A service with nothing deployed, of a kind of `Deployed`, that is stopped and forgotten at the end."""
+    with tempfile.TemporaryDirectory(prefix="measured-") as folder:
+        service = kind(Path(folder), variables)
         try:
             yield service
         finally:
-            with suppress(subprocess.CalledProcessError):
+            with suppress(RuntimeError):
                 service.command("stop")
+
+
+def until(look: Callable[[], bool]) -> float:
+    """Poll until something is so; the seconds that it took.
+
+    Raises:
+        TimeoutError: it did not come.
+    """
+    started = time.perf_counter()
+    while not look():
+        if time.perf_counter() - started > DEADLINE_SECONDS:
+            raise TimeoutError("what was waited for did not come")
+        time.sleep(POLL_SECONDS)
+    return time.perf_counter() - started

@@ -23,6 +23,7 @@ import psutil
 from engines.calls import EngineOptions
 from engines.detection import demo_card
 from engines.discovery import discover
+from gateway.cli.progress import Progress
 from gateway.control import Control
 from gateway.ports import free_port
 from gateway.processes import session_members
@@ -39,21 +40,6 @@ WORKERS = 8
 IDLE_SECONDS = 20.0
 
 
-class Silence:
-    """A report that nobody reads."""
-
-    @contextmanager
-    def step(self, _text: str) -> Iterator[None]:
-        yield
-
-    @contextmanager
-    def transfer(self, _text: str) -> Iterator[Callable[[int, int], None]]:
-        yield lambda _done, _total: None
-
-    def say(self, _text: str) -> None:
-        pass
-
-
 @contextmanager
 def service(models: int) -> Iterator[tuple[StateFolder, httpx2.Client]]:
     """A service with so many models, all of them the demo."""
@@ -62,7 +48,7 @@ def service(models: int) -> Iterator[tuple[StateFolder, httpx2.Client]]:
         state.prepare()
         state.remember(Deployed(models=tuple(entries(models))))
         variables = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-        control = Control(state, variables | {"PORT": str(port), "HOST": "127.0.0.1"}, Silence())
+        control = Control(state, variables | {"PORT": str(port), "HOST": "127.0.0.1"}, Progress())
         try:
             cluster, _ = control.start()
             with httpx2.Client(base_url=cluster.url, timeout=300) as client:

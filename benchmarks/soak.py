@@ -43,7 +43,7 @@ async def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     with deployed(
-        "soak", KANDINSKY_HOST_MEMORY_GB=str(ROOM_GB), KANDINSKY_SWAP_PATIENCE_SECONDS="10"
+        Deployed, KANDINSKY_HOST_MEMORY_GB=str(ROOM_GB), KANDINSKY_SWAP_PATIENCE_SECONDS="10"
     ) as service:
         for name, options in MODELS.items():
             service.command(

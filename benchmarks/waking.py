@@ -1,6 +1,6 @@
 """How long a sleeping model takes to wake, with and without a spare worker, through the command line.
 
-    .venv/bin/python benchmarks/waking.py [--wakes 10] [--model FOLDER ...]
+    .venv/bin/python -m benchmarks.waking [--wakes 10] [--model FOLDER ...]
 
 Deploys the demo model, and other folders, in a state folder of its own, once without spares and once with
 one; every model sleeps a second after its last request and is woken again. Of each wake, in seconds after
@@ -12,28 +12,23 @@ sleep is told as well.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import httpx2
 import psutil
 
+from benchmarks.deployed import DEADLINE_SECONDS, Deployed, deployed, until
 from engines.marking import is_marked
 
+SPARES = "KANDINSKY_SPARE_ENGINES"
 PHASES = ("constructor", "progress", "ready", "picture")
 CONSTRUCTED = "Started initializing replica."
-DEADLINE_SECONDS = 120.0
 POLL_SECONDS = 0.01
 REST_SECONDS = 10.0
 SPARE_BYTES, SPARE_SECONDS, SPARE_PERCENT = 300 << 20, 1.0, 5.0
@@ -42,31 +37,13 @@ SPARE_BYTES, SPARE_SECONDS, SPARE_PERCENT = 300 << 20, 1.0, 5.0
 Wake = dict[str, float]
 
 
-class Home:
-    """A service in a state folder of its own."""
+class Home(Deployed):
+    """A service that keeps so many spares."""
 
-    def __init__(self, folder: Path, spares: int) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=DEADLINE_SECONDS)
-        self.spares = spares
-        self._folder = folder
-        self._environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
-            "KANDINSKY_HOME": str(folder),
-            "KANDINSKY_SPARE_ENGINES": str(spares),
-            "HOST": "127.0.0.1",
-            "PORT": str(port),
-        }
-
-    def command(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "gateway", *arguments]
-        subprocess.run(command, env=self._environment, check=True, stdout=subprocess.DEVNULL)
-
-    @property
-    def record(self) -> dict[str, object]:
-        record: dict[str, object] = json.loads((self._folder / "cluster.json").read_text())
-        return record
+    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+        super().__init__(folder, variables)
+        self.client = httpx2.Client(base_url=self.url, timeout=DEADLINE_SECONDS)
+        self.spares = int(variables[SPARES])
 
     def wake(self, model: str) -> Wake:
         """Wake a sleeping model once. Seconds after the request was sent."""
@@ -99,7 +76,7 @@ class Home:
 
     def _constructed(self, model: str, after: float) -> float:
         """When the replica's constructor began, in Unix seconds, as its log says."""
-        logs = Path(str(self.record["temporary"])) / "session_latest" / "logs" / "serve"
+        logs = Path(self.record["temporary"]) / "session_latest" / "logs" / "serve"
         for log in logs.glob(f"replica_model-{model}_*.log"):
             for line in log.read_text().splitlines():
                 if CONSTRUCTED in line:
@@ -112,23 +89,16 @@ class Home:
     def spare_workers(self) -> list[psutil.Process]:
         """The workers that have imported everything and have no work."""
         found = []
-        for process in self.workers("ray::IDLE"):
+        for process in self.processes("ray::IDLE"):
             with suppress(psutil.Error):
                 marked = is_marked(process.environ()) and process.memory_info().rss > SPARE_BYTES
                 if marked and process.cpu_percent(SPARE_SECONDS) < SPARE_PERCENT:
                     found.append(process)
         return found
 
-    def workers(self, title: str) -> Iterator[psutil.Process]:
-        """The cluster's processes that are called so."""
-        heads = {entry["pid"] for entry in self.record["head"]}  # type: ignore[attr-defined]
-        for process in psutil.process_iter(["cmdline", "ppid"]):
-            if process.info["ppid"] in heads and title in " ".join(process.info["cmdline"] or ()):
-                yield process
-
     def controller_percent(self) -> float:
         """The share of a core that Serve's controller takes while nothing happens."""
-        return next(self.workers("ServeController")).cpu_percent(REST_SECONDS)
+        return next(self.processes("ServeController")).cpu_percent(REST_SECONDS)
 
 
 def main() -> None:
@@ -139,21 +109,10 @@ def main() -> None:
     models: dict[str, Path | None] = {"demo": None} | {path.name: path for path in arguments.model}
     measured: dict[int, dict[str, list[Wake]]] = {}
     for spares in (0, 1):
-        with home(spares) as service:
+        with deployed(Home, **{SPARES: str(spares)}) as service:
             measured[spares] = measure(service, models, arguments.wakes)
     for model in models:
         show(model, measured[0][model], measured[1][model])
-
-
-@contextmanager
-def home(spares: int) -> Iterator[Home]:
-    with tempfile.TemporaryDirectory(prefix="waking-") as folder:
-        service = Home(Path(folder), spares)
-        try:
-            yield service
-        finally:
-            service.client.close()
-            service.command("stop")
 
 
 def measure(service: Home, models: dict[str, Path | None], wakes: int) -> dict[str, list[Wake]]:
@@ -165,14 +124,6 @@ def measure(service: Home, models: dict[str, Path | None], wakes: int) -> dict[s
     memory = [process.memory_info().rss >> 20 for process in service.spare_workers()]
     print(f"{service.spares} spares: {memory} MB; controller {service.controller_percent():.1f} % of a core")
     return measured
-
-
-def until(look: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not look():
-        if time.monotonic() > deadline:
-            raise TimeoutError("what was waited for did not come")
-        time.sleep(0.1)
 
 
 def show(model: str, without: list[Wake], with_spare: list[Wake]) -> None:

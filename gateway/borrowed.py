@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit
 from engines.schema import Frozen
 from gateway.cluster import Cluster
 from gateway.ports import WILDCARDS
+from gateway.probing import probed
 from gateway.problems import ClusterFailed
 from gateway.serve_api import ServeApi
 
@@ -21,7 +20,6 @@ ADDRESS_VARIABLE: Final = "RAY_ADDRESS"
 CONNECT_SECONDS: Final = 60.0
 DASHBOARD_VARIABLES: Final = ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS")
 
-# In a process of its own: connecting to a cluster leaves threads and signal handlers behind.
 PROBE: Final = """
 import json, logging, sys, ray
 context = ray.init(sys.argv[1], logging_level=logging.ERROR, log_to_driver=False)
@@ -72,23 +70,14 @@ def _from_variables(address: str, environment: Mapping[str, str]) -> Probed | No
 
 
 def _probe(address: str, environment: Mapping[str, str]) -> Probed:
-    # -P: nothing that lies in the working folder shadows a library.
-    command = [sys.executable, "-P", "-c", PROBE, address]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=CONNECT_SECONDS,
-            env=dict(environment),
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ClusterFailed(f"no Ray cluster answers at {ADDRESS_VARIABLE}={address}") from error
-    if done.returncode != 0:
-        last = done.stderr.strip().rpartition("\n")[2]
-        raise ClusterFailed(f"cannot connect to the Ray cluster at {ADDRESS_VARIABLE}={address}: {last}")
-    facts: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])
+    facts: dict[str, Any] = probed(
+        PROBE,
+        address,
+        seconds=CONNECT_SECONDS,
+        environment=environment,
+        silent=f"no Ray cluster answers at {ADDRESS_VARIABLE}={address}",
+        failing=f"cannot connect to the Ray cluster at {ADDRESS_VARIABLE}={address}",
+    )
     if not facts["dashboard"]:
         raise ClusterFailed(f"the Ray cluster at {ADDRESS_VARIABLE}={address} runs without its dashboard")
     return Probed.model_validate(facts)

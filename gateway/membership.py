@@ -12,7 +12,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -21,6 +20,7 @@ import psutil
 
 from engines.schema import Frozen
 from gateway import cluster, ray_node
+from gateway.probing import probed
 from gateway.problems import ClusterFailed, Problem
 from gateway.processes import alive, end_session, session_members
 from gateway.state import NodeRecord, StateFolder, write_private
@@ -32,7 +32,6 @@ NODE_PROGRAMS: Final = ("raylet",)
 MARK_LABEL: Final = "kandinsky-gateway/joined"
 """The label by which a node that has just joined is told from all others."""
 
-# In a process of its own: connecting to a cluster leaves threads and signal handlers behind.
 PROBE: Final = """
 import json, logging, sys, ray
 ray.init(sys.argv[1], logging_level=logging.ERROR, log_to_driver=False)
@@ -187,23 +186,15 @@ def _joined(nodes: list[_Node], mark: str) -> _Node:
 
 
 def _nodes(address: str, environment: Mapping[str, str]) -> list[_Node]:
-    # -P: nothing that lies in the working folder shadows a library.
-    words = [sys.executable, "-P", "-c", PROBE, address]
-    try:
-        done = subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_SECONDS,
-            env=dict(environment),
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ClusterFailed(f"the cluster at {address} took this machine and does not answer it") from error
-    if done.returncode != 0:
-        last = done.stderr.strip().rpartition("\n")[2]
-        raise ClusterFailed(f"the cluster at {address} does not answer: {last}")
-    return [_Node.model_validate(row) for row in json.loads(done.stdout.strip().rpartition("\n")[2])]
+    rows = probed(
+        PROBE,
+        address,
+        seconds=PROBE_SECONDS,
+        environment=environment,
+        silent=f"the cluster at {address} took this machine and does not answer it",
+        failing=f"the cluster at {address} does not answer",
+    )
+    return [_Node.model_validate(row) for row in rows]
 
 
 def _drain(record: NodeRecord, seconds: int, environment: Mapping[str, str]) -> bool:

@@ -18,8 +18,9 @@ from typing import Final
 
 import pynvml
 
+from benchmarks.deployed import deployed, until
 from benchmarks.gpu.findings import Findings, gib
-from benchmarks.gpu.service import Answer, Service, service, until
+from benchmarks.gpu.service import Answer, Service
 from engines.detection import detect
 
 _SLACK: Final = 2**28
@@ -29,7 +30,7 @@ _NAMES: Final = ("a", "b")
 def measure(folders: list[Path], findings: Findings, *, edge: int, steps: int, rounds: int) -> None:
     """Start a service, and go through the three cases."""
     before = _used()
-    with service(KANDINSKY_SPARE_ENGINES="1") as running:
+    with deployed(Service, KANDINSKY_SPARE_ENGINES="1") as running:
         starting = [
             running.command("deploy", str(folder), "--model-name", name, "--idle-seconds", "3600")
             for name, folder in zip(_NAMES, folders, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +22,14 @@ from gateway.database import Database
 from gateway.files import Files
 from gateway.leases import Lease
 from gateway.objects import Objects
-from gateway.tables import BATCHES, METADATA
+from gateway.tables import BATCHES
 from tests.gateway.later import GENERATIONS, gateway
-from tests.gateway.postgres import postgres
 from tests.gateway.test_files_and_batches import lines
 from tests.gateway.test_job_store import Clock
 
 pytestmark = pytest.mark.anyio
 
 LEASE = 15.0
-
-
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        made = Database(folder=tmp_path)
-    else:
-        made = Database(request.getfixturevalue("postgres_url"))
-    yield made
-    await made.write(lambda c: c.run_sync(METADATA.drop_all))
-    await made.close()
 
 
 class Gateway:

@@ -7,7 +7,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from gateway.jobs.job import Answer, Job, new_job_id
 from gateway.jobs.store import PORTION, JobStore
 from gateway.leases import Lease, is_gone, this_process
 from gateway.tables import JOBS, METADATA, SCHEMA
-from tests.gateway.postgres import postgres
 
 pytestmark = pytest.mark.anyio
 
@@ -39,23 +37,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture(scope="module")
-def postgres_url() -> Iterator[str]:
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    if request.param == "sqlite":
-        made = Database(folder=tmp_path)
-    else:
-        made = Database(request.getfixturevalue("postgres_url"))
-    yield made
-    await made.write(lambda c: c.run_sync(METADATA.drop_all))
-    await made.close()
 
 
 class Gateway:

@@ -61,6 +61,15 @@ def loads(service: Service) -> dict[str, int]:
     return {name: engine.loads for name, engine in engines.items()}  # type: ignore[attr-defined]  # in_process
 
 
+async def contended(service: Service) -> tuple[asyncio.Task[EngineResult], asyncio.Task[EngineResult]]:
+    """The model a at work on a request, and a request that waits for b."""
+    drawing = asyncio.create_task(drawn(service, "a", steps=30))
+    await until(lambda: service.status("a").state is State.BUSY)
+    waiting = asyncio.create_task(drawn(service, "b"))
+    await until(lambda: service.status("b").phase == "waiting_for_room")
+    return drawing, waiting
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not condition():
@@ -77,10 +86,7 @@ async def test_alternating_requests_cost_one_swap(share: Make) -> None:
 async def test_busy_model_is_never_put_to_sleep(share: Make) -> None:
     service = share()
     expected = await drawn(service, "a", steps=30)
-    drawing = asyncio.create_task(drawn(service, "a", steps=30))
-    await until(lambda: service.status("a").state is State.BUSY)
-    waiting = asyncio.create_task(drawn(service, "b"))
-    await until(lambda: service.status("b").phase == "waiting_for_room")
+    drawing, waiting = await contended(service)
     assert (await drawing).images[0].data == expected.images[0].data
     await waiting
     assert service.status("a").state is State.ASLEEP
@@ -203,10 +209,7 @@ async def test_request_that_runs_out_of_memory_alone_is_told_so(share: Make) -> 
 async def test_model_that_nobody_wants_any_more_takes_nobodys_room(share: Make) -> None:
     service = share()
     await drawn(service, "a")
-    drawing = asyncio.create_task(drawn(service, "a", steps=30))
-    await until(lambda: service.status("a").state is State.BUSY)
-    waiting = asyncio.create_task(drawn(service, "b"))
-    await until(lambda: service.status("b").phase == "waiting_for_room")
+    drawing, waiting = await contended(service)
     waiting.cancel()
     await drawing
     await until(lambda: service.status("b").state is State.ASLEEP)
@@ -217,10 +220,7 @@ async def test_model_that_nobody_wants_any_more_takes_nobodys_room(share: Make) 
 async def test_request_that_waits_is_served_by_the_model_as_it_was_deployed_anew(share: Make) -> None:
     service = share()
     await drawn(service, "a")
-    drawing = asyncio.create_task(drawn(service, "a", steps=30))
-    await until(lambda: service.status("a").state is State.BUSY)
-    waiting = asyncio.create_task(drawn(service, "b"))
-    await until(lambda: service.status("b").phase == "waiting_for_room")
+    drawing, waiting = await contended(service)
     entries = [
         entry.model_copy(update={"options": entry.options.model_copy(update={"max_images": 3})})
         if entry.name == "b"
@@ -235,10 +235,7 @@ async def test_request_that_waits_is_served_by_the_model_as_it_was_deployed_anew
 async def test_request_that_waits_for_a_model_that_is_taken_away_is_told(share: Make) -> None:
     service = share()
     await drawn(service, "a")
-    drawing = asyncio.create_task(drawn(service, "a", steps=30))
-    await until(lambda: service.status("a").state is State.BUSY)
-    waiting = asyncio.create_task(drawn(service, "b"))
-    await until(lambda: service.status("b").phase == "waiting_for_room")
+    drawing, waiting = await contended(service)
     left = tuple(entry for entry in service.models if entry.name == "a")
     service.configure(GatewayConfig(models=left, settings=service.settings))
     with pytest.raises(UnknownModel):
@@ -253,3 +250,12 @@ async def test_one_odd_model_does_not_keep_the_others_asleep(share: Make) -> Non
     odd.presence_changed(False)
     assert (await drawn(service, "b")).images
     assert (await drawn(service, "a")).images
+
+
+async def test_model_told_to_sleep_while_it_loads_does_not_wake_again(share: Make) -> None:
+    service = share()
+    assert await service.wake_unless_ready("a") is not None
+    await until(lambda: service.served("a").engine.running())
+    assert (await service.served("a").sleep(20)).state is State.ASLEEP
+    assert not service.served("a").engine.running()
+    assert loads(service)["a"] == 1
