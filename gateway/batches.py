@@ -31,6 +31,7 @@ from gateway.batch_claims import BatchClaims
 from gateway.batch_records import BatchRecords
 from gateway.files import Files
 from gateway.leases import Lease
+from gateway.rounds import Rounds
 
 _logger = logging.getLogger(__name__)
 
@@ -61,21 +62,18 @@ class Batches:
         self._lease = lease
         self._execute = execute
         self._files = files
-        self._poll_seconds = poll_seconds
-        self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds("batches", self._work, seconds=poll_seconds, pause=AGAIN_SECONDS)
+        self._looked_through = False
         self._running: asyncio.Task[None] | None = None
         lease.lost.append(self._drop)
 
     def start(self) -> None:
         """Begin to work, on what an earlier gateway has left first."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._work())
+        self._rounds.start()
 
     def close(self) -> None:
         """Stop working; what is unfinished stays so."""
-        if self._task is not None:
-            self._task.cancel()
+        self._rounds.close()
         self._drop()
 
     async def submit(self, batch: Batch) -> Batch:
@@ -91,7 +89,7 @@ class Batches:
             with contextlib.suppress(StorageFailed):
                 await self._records.remove(batch.id)
             raise
-        self._news.set()
+        self._rounds.look()
         return batch
 
     async def get(self, batch_id: str) -> Batch:
@@ -130,25 +128,10 @@ class Batches:
             self._running.cancel()
 
     async def _work(self) -> None:
-        looked_through = False
-        while True:
-            self._news.clear()
-            try:
-                if not looked_through:
-                    await self._add_left()
-                    looked_through = True
-                await self._work_on_all()
-            except StorageFailed as error:
-                _logger.warning("batches wait for the storage: %s", error)
-                await asyncio.sleep(AGAIN_SECONDS)
-                continue
-            except Exception:  # the task's outer edge: batches are worked on as long as the gateway lives
-                _logger.exception("batches could not be worked on")
-                await asyncio.sleep(AGAIN_SECONDS)
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_seconds):
-                    await self._news.wait()
+        if not self._looked_through:
+            await self._add_left()
+            self._looked_through = True
+        await self._work_on_all()
 
     async def _add_left(self) -> None:
         """Let what is unfinished in the storage be worked on, whatever the database remembers of it."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from gateway.conductor import Conductor, Demand, Seat, Verdict
+from gateway.conductor import Conductor, Demand, Occupant, Verdict
 from gateway.coordination import Exchange
 from gateway.needs import GIGABYTE
 from gateway.rooms import Rooms
@@ -17,7 +17,7 @@ from gateway.spares import Spares
 class Podium:
     """A conductor over the Ray cluster of this process. ``connect`` makes the client of a model's engine."""
 
-    def __init__(self, connect: Callable[[str], Seat]) -> None:
+    def __init__(self, connect: Callable[[str], Occupant]) -> None:
         self._conductor = Conductor(connect)
         self._spares: Spares | None = None
 
@@ -42,7 +42,7 @@ class Podium:
         return verdicts
 
 
-def in_process(connect: Callable[[str], Seat]) -> Callable[[Settings], Exchange]:
+def in_process(connect: Callable[[str], Occupant]) -> Callable[[Settings], Exchange]:
     """The way to a conductor in this very process, for settings that may change."""
     podium = Podium(connect)
 

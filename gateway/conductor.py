@@ -25,6 +25,12 @@ _logger = logging.getLogger(__name__)
 
 GATEWAY_LOST_SECONDS: Final = 10.0
 """A gateway that has said nothing for so long counts as gone, with what it wanted."""
+SETTLE_SECONDS: Final = 3.0
+"""How long a new client of an engine may take to know its replicas; until then the gateways are believed."""
+LEAVING_SECONDS: Final = 15.0
+"""How long an idle engine may take to be gone; one that is still there stays, and may be asked again."""
+SEND_SECONDS: Final = 30.0
+"""How long an engine may take to be parked, or to say that it leaves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +57,6 @@ class Demand:
     idle_seconds: float = 0.0
 
 
-SETTLE_SECONDS: Final = 3.0
-"""How long a new client of an engine may take to know its replicas; until then the gateways are believed."""
-LEAVING_SECONDS: Final = 15.0
-"""How long an idle engine may take to be gone; one that is still there stays, and may be asked again."""
-SEND_SECONDS: Final = 30.0
-"""How long an engine may take to be parked, or to say that it leaves."""
-
-
 class Verdict(StrEnum):
     """What a model may do."""
 
@@ -74,7 +72,7 @@ class Verdict(StrEnum):
     """Its weights wait in the host's memory."""
 
 
-class Seat(Protocol):
+class Occupant(Protocol):
     """What the conductor does with an engine."""
 
     def places(self) -> Sequence[str]:
@@ -101,14 +99,14 @@ class Conductor:
     """
 
     def __init__(
-        self, connect: Callable[[str], Seat], *, clock: Callable[[], float] = time.monotonic
+        self, connect: Callable[[str], Occupant], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._connect = connect
         self._clock = clock
         self._survey: Survey = _nowhere
         self._patience = 0.0
         self._parking = 0.0
-        self._engines: dict[str, tuple[Seat, float]] = {}
+        self._engines: dict[str, tuple[Occupant, float]] = {}
         self._told: dict[str, tuple[float, Mapping[str, Demand]]] = {}
         self._granted: dict[str, str] = {}
         self._leaving: dict[str, float] = {}
@@ -225,7 +223,7 @@ class Conductor:
             # It is looked at again by the next exchange.
             _logger.warning("%s could not be put to sleep: %s", model, error or "it does not answer")
 
-    async def _park(self, model: str, engine: Seat, size: float) -> bool:
+    async def _park(self, model: str, engine: Occupant, size: float) -> bool:
         taken = sum(self._parked.values()) + sum(self._parking_now.values())
         if not 0 < size <= self._parking - taken:
             return False
@@ -238,7 +236,7 @@ class Conductor:
         finally:
             del self._parking_now[model]
 
-    def _engine(self, model: str) -> Seat:
+    def _engine(self, model: str) -> Occupant:
         if model not in self._engines:
             self._engines[model] = self._connect(model), self._clock()
         return self._engines[model][0]

@@ -28,7 +28,7 @@ from gateway.remote_order import RemoteOrder, check_order, remote_entry_of
 from gateway.remotes import RemoteEntry, RemoteKey
 from gateway.rollout import roll_out
 from gateway.settings import Settings, from_environment
-from gateway.sharing import require_shared
+from gateway.shared_places import require_shared
 from gateway.state import Deployed, StateFolder
 
 DEFAULT_HOST: Final = "127.0.0.1"

@@ -26,7 +26,7 @@ from gateway import preferences, webhooks
 from gateway.answers import failure
 from gateway.callers import caller
 from gateway.joined_answer import JoinedAnswer
-from gateway.kept_answers import KeptAnswer, KeptAnswers, Keyed, Verdict
+from gateway.kept_answers import Finding, KeptAnswer, KeptAnswers, Keyed
 from gateway.leases import Lease
 from gateway.middleware import request_id
 from gateway.under_way import current
@@ -143,9 +143,9 @@ class Idempotency:
             found = await self._kept.begin(known, owner)
             if isinstance(found, KeptAnswer):
                 break
-            if found is Verdict.OTHER_REQUEST:
+            if found is Finding.OTHER_REQUEST:
                 raise IdempotencyKeyReused
-            if found is Verdict.MINE and owner == self._lease.owner:
+            if found is Finding.MINE and owner == self._lease.owner:
                 run.owner = owner
                 return await self._produced(known, owner, run, produce)
             await self._lease.bury()

@@ -40,7 +40,7 @@ class KeptAnswer:
     body: bytes = b""
 
 
-class Verdict(Enum):
+class Finding(Enum):
     """Who is to work on a request that has no answer yet."""
 
     MINE = "mine"
@@ -67,14 +67,14 @@ class KeptAnswers:
         self._keep_seconds = keep_seconds
         self._clock = clock
 
-    async def begin(self, known: Keyed, owner: str) -> KeptAnswer | Verdict:
+    async def begin(self, known: Keyed, owner: str) -> KeptAnswer | Finding:
         """The answer to a request, or who is to make it: the first who asks, or who comes when he is dead.
 
         Raises:
             StorageFailed
         """
         found = await self._database.write(lambda c: self._entered(c, known, owner))
-        if isinstance(found, Verdict):
+        if isinstance(found, Finding):
             return found
         body = await self._objects.read(_place(known.digest))
         if body is None:
@@ -121,7 +121,7 @@ class KeptAnswers:
         for digest in await self._database.write(clear):
             await self._objects.remove(_place(digest))
 
-    async def _entered(self, connection: AsyncConnection, known: Keyed, owner: str) -> KeptAnswer | Verdict:
+    async def _entered(self, connection: AsyncConnection, known: Keyed, owner: str) -> KeptAnswer | Finding:
         wanted = select(ANSWERS).where(ANSWERS.c.digest == known.digest).with_for_update()
         row = (await connection.execute(wanted)).one_or_none()
         if row is not None and row.status is not None and row.expires_at <= self._clock() - MARGIN_SECONDS:
@@ -130,12 +130,12 @@ class KeptAnswers:
         if row is None:
             return await self._first(connection, known, owner)
         if row.fingerprint != known.fingerprint:
-            return Verdict.OTHER_REQUEST
+            return Finding.OTHER_REQUEST
         if row.status is not None:
             return KeptAnswer(row.status, json.loads(row.headers))
         return await _taken_over(connection, row, owner)
 
-    async def _first(self, connection: AsyncConnection, known: Keyed, owner: str) -> Verdict:
+    async def _first(self, connection: AsyncConnection, known: Keyed, owner: str) -> Finding:
         # A job of an earlier use of this key is none of this one's.
         await connection.execute(update(JOBS).where(JOBS.c.token == known.digest).values(token=None))
         fresh = {
@@ -148,20 +148,20 @@ class KeptAnswers:
             async with connection.begin_nested():
                 await connection.execute(insert(ANSWERS).values(**fresh))
         except IntegrityError:
-            return Verdict.ANOTHERS  # as far as can be told now: who asks again sees
-        return Verdict.MINE
+            return Finding.ANOTHERS  # as far as can be told now: who asks again sees
+        return Finding.MINE
 
     def _expiry(self) -> int:
         return int(self._clock()) + math.ceil(self._keep_seconds())
 
 
-async def _taken_over(connection: AsyncConnection, row: Row[Any], owner: str) -> Verdict:
+async def _taken_over(connection: AsyncConnection, row: Row[Any], owner: str) -> Finding:
     """The verdict on a request that is being worked on, or was by a gateway that is dead."""
     alive = await connection.scalar(select(LEASES.c.id).where(LEASES.c.id == row.owner))
     if alive is not None and row.owner != owner:
-        return Verdict.ANOTHERS
+        return Finding.ANOTHERS
     await connection.execute(update(ANSWERS).where(ANSWERS.c.digest == row.digest).values(owner=owner))
-    return Verdict.MINE
+    return Finding.MINE
 
 
 def _making(known: Keyed, owner: str) -> tuple[Any, ...]:

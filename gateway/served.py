@@ -143,15 +143,11 @@ class ServedModel:
         if self.life.ready:
             return None
         self._told_to_sleep = False
-        waking = self.life.wake()
+        self.life.wake()
         self._wants.expect()
         if self._engine.running():
-            await asyncio.wait([waking], timeout=ATTACH_SECONDS)
-            if waking.done() and not waking.cancelled():
-                waking.result()
-        if self.life.ready:
-            return None
-        return self.status
+            await self._follow(ATTACH_SECONDS)
+        return None if self.life.ready else self.status
 
     def keep_warm(self) -> None:
         """Wake a model that is kept warm, unless it was told to sleep; a load that failed is repeated."""
@@ -167,10 +163,7 @@ class ServedModel:
             LoadFailed: it could not be loaded, within the time that was waited.
         """
         if await self.wake_unless_ready() is not None and wait_seconds:
-            waking = self.life.wake()
-            await asyncio.wait([waking], timeout=wait_seconds)
-            if waking.done() and not waking.cancelled():
-                waking.result()
+            await self._follow(wait_seconds)
         return self.status
 
     async def sleep(self, wait_seconds: float = 0.0) -> Status:
@@ -287,6 +280,12 @@ class ServedModel:
                 return
             yield replace(self.status, position=self.line.position(seat))
 
+    async def _follow(self, seconds: float) -> None:
+        """Wait for the end of the waking, so long at most: a failed one is raised."""
+        waking = self.life.wake()
+        await asyncio.wait([waking], timeout=seconds)
+        _raise_failure(waking)
+
     async def _waited(self, seat: Seat, seconds: float) -> bool:
         """Wait for the turn, or for the end of the waking: a failed one is raised."""
         waking = None if self.life.ready else self.life.wake()
@@ -294,8 +293,8 @@ class ServedModel:
         waits: set[asyncio.Future[Any]] = {*own, *([waking] if waking is not None else ())}
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if waking is not None and waking.done() and not waking.cancelled():
-                waking.result()
+            if waking is not None:
+                _raise_failure(waking)
             return seat.called.is_set()
         finally:
             for each in own:
@@ -351,6 +350,11 @@ class ServedModel:
     def _changed(self) -> None:
         self.line.advance()
         self._on_change()
+
+
+def _raise_failure(waking: asyncio.Task[None]) -> None:
+    if waking.done() and not waking.cancelled():
+        waking.result()
 
 
 def seeded(call: EngineCall) -> EngineCall:

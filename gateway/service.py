@@ -80,7 +80,7 @@ class Service:
     ) -> None:
         self._connect = connect
         # Without any other, a conductor that knows of no rooms: everybody may wake.
-        alone = Conductor(connect)
+        alone = Conductor(lambda model: self._served[model].engine)
         self._exchange = exchange or (lambda _: alone.exchange)
         self._reach = reach
         self._remotes: dict[str, RemoteServer] = {}

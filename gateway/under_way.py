@@ -21,15 +21,11 @@ from engines.errors import DeadlineExceeded, GenerationStopped
 from gateway.deadlines import deadline, least
 from gateway.lifecycle import State, Status
 from gateway.native_answers import RequestRow
+from gateway.pace import USUAL_SECONDS, moved
 from gateway.settings import Settings
 
 RATE: Final = tuple(f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset"))
 """OpenAI's headers on what is left of a caller's limit."""
-USUAL_SECONDS: Final = 5.0
-"""How long a request is supposed to take before one of its model has been measured."""
-_WEIGHT: Final = 0.3
-"""Of the newest measurement in the running mean."""
-
 T = TypeVar("T")
 
 
@@ -255,7 +251,7 @@ class UnderWay:
         if request.finished and request.model is not None:
             seconds = request.elapsed_seconds
             usual = self._usual.setdefault(request.model, seconds)
-            self._usual[request.model] = usual + _WEIGHT * (seconds - usual)
+            self._usual[request.model] = moved(usual, seconds)
 
 
 def _duration(seconds: float) -> str:

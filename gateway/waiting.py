@@ -10,14 +10,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final
 
 from engines.errors import EngineBusy
-
-USUAL_SECONDS: Final = 5.0
-"""How long a request takes, before any has been measured."""
-_WEIGHT: Final = 0.3
-"""Of the newest measurement in the running mean."""
+from gateway.pace import USUAL_SECONDS, moved
 
 
 class Seat:
@@ -107,7 +102,7 @@ class WaitingLine:
         if seat in self._working:
             self._working.discard(seat)
             if done:
-                self._request_seconds += _WEIGHT * (seat.worked_seconds() - self._request_seconds)
+                self._request_seconds = moved(self._request_seconds, seat.worked_seconds())
         elif seat in self._callers.get(seat.caller, ()):
             self._callers[seat.caller].remove(seat)
             self._forget(seat.caller)

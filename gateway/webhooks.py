@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import contextvars
 import hashlib
 import hmac
 import logging
@@ -24,9 +22,10 @@ import httpx2
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engines.errors import InvalidParameter, StorageFailed
+from engines.errors import InvalidParameter
 from gateway.addresses import Guard, Lookup, Refusal, system_lookup
 from gateway.database import Database
+from gateway.rounds import Rounds
 from gateway.settings import SECRET_PREFIX, Settings
 from gateway.tables import DELIVERIES
 
@@ -81,22 +80,19 @@ class Webhooks:
         self._lookup = lookup
         self._clock = clock
         self._pauses = pauses
-        self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds("webhooks", self._work, seconds=POLL_SECONDS)
 
     def start(self) -> None:
         """Begin to deliver."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._work(), context=contextvars.Context())
+        self._rounds.start()
 
     def close(self) -> None:
         """Stop; what is not delivered yet stays."""
-        if self._task is not None:
-            self._task.cancel()
+        self._rounds.close()
 
     def look(self) -> None:
         """There may be something to deliver."""
-        self._news.set()
+        self._rounds.look()
 
     async def check(self, url: str) -> None:
         """Refuse an address that nothing is delivered to.
@@ -122,18 +118,8 @@ class Webhooks:
         return Guard(self._settings().webhook_networks, self._lookup)
 
     async def _work(self) -> None:
-        while True:
-            self._news.clear()
-            try:
-                while due := await self._due():
-                    await asyncio.gather(*map(self._try, due))
-            except StorageFailed as error:
-                _logger.warning("webhooks wait for the database: %s", error)
-            except Exception:  # the task's outer edge: deliveries go on as long as the gateway lives
-                _logger.exception("webhooks could not be delivered")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._news.wait()
+        while due := await self._due():
+            await asyncio.gather(*map(self._try, due))
 
     async def _due(self) -> list[Delivery]:
         now = self._clock()

@@ -23,7 +23,7 @@ from gateway.ingress import GatewayArgs
 from gateway.ray_node import environment_of
 from gateway.service import GatewayConfig
 from gateway.settings import EVERY_NODE, Settings
-from gateway.sharing import require_shared
+from gateway.shared_places import require_shared
 from gateway.state import Deployed, StateFolder
 from tests.gateway.entries import entry
 

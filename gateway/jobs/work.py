@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import time
 from collections import Counter
@@ -35,6 +34,7 @@ from gateway.leases import Lease
 from gateway.lifecycle import State, Status
 from gateway.middleware import request_id
 from gateway.objects import Objects
+from gateway.rounds import Rounds
 
 _logger = logging.getLogger(__name__)
 
@@ -85,25 +85,21 @@ class Worker:
         self._keep_seconds = keep_seconds
         self._tell_ended = ended
         self._running: dict[str, tuple[str, asyncio.Task[None]]] = {}
-        self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds("jobs", self._work, seconds=POLL_SECONDS)
         lease.lost.append(self._drop_all)
 
     def start(self) -> None:
         """Begin to work."""
-        if self._task is None:
-            # In a context of its own: the request that starts it is not the one worked for.
-            self._task = asyncio.create_task(self._work(), context=contextvars.Context())
+        self._rounds.start()
 
     def close(self) -> None:
         """Stop working."""
-        if self._task is not None:
-            self._task.cancel()
+        self._rounds.close()
         self._drop_all()
 
     def look(self) -> None:
         """There may be something new to do."""
-        self._news.set()
+        self._rounds.look()
 
     def drop(self, job_id: str) -> None:
         """Stop drawing a job."""
@@ -115,22 +111,12 @@ class Worker:
             task.cancel()
 
     async def _work(self) -> None:
-        while True:
-            self._news.clear()
-            try:
-                owner = await self._lease.hold()
-                await self._lease.bury()
-                await self._store.free()
-                await self._drop_lost(owner)
-                while job := await self._store.claim(owner, self._free_models()):
-                    self._begin(job, owner)
-            except StorageFailed as error:
-                _logger.warning("jobs wait for the database: %s", error)
-            except Exception:  # the task's outer edge: jobs are worked on as long as the gateway lives
-                _logger.exception("jobs could not be looked through")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._news.wait()
+        owner = await self._lease.hold()
+        await self._lease.bury()
+        await self._store.free()
+        await self._drop_lost(owner)
+        while job := await self._store.claim(owner, self._free_models()):
+            self._begin(job, owner)
 
     def _free_models(self) -> list[str]:
         busy = Counter(model for model, _ in self._running.values())

@@ -14,7 +14,7 @@ from gateway.deployments import compose, compose_none
 from gateway.problems import Problem
 from gateway.serve_api import ServeApi, ServeDetails
 from gateway.settings import EVERY_NODE, Settings, from_environment
-from gateway.sharing import require_shared
+from gateway.shared_places import require_shared
 from gateway.spreading import EveryNode
 from gateway.state import Deployed
 
