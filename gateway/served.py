@@ -262,8 +262,10 @@ class ServedModel:
         """
         self._told_to_sleep = False
         deadline = time.monotonic() + hold_seconds
+        # Held on to until it is over: one that fails while the caller is told something has failed for him.
+        waking: asyncio.Task[None] | None = None
         if not seat.called.is_set() and not self.life.ready and not self._closed.is_set():
-            self.life.wake()
+            waking = self.life.wake()
             yield replace(self.status, position=self.line.position(seat))
         while not seat.called.is_set():
             if self._closed.is_set():
@@ -276,8 +278,12 @@ class ServedModel:
                 raise self.life.not_ready()
             else:
                 rest = min(TELL_SECONDS, deadline - now)
-            if await self._waited(seat, rest):
+            if waking is None and not self.life.ready:
+                waking = self.life.wake()
+            if await self._waited(seat, waking, rest):
                 return
+            if waking is not None and waking.done():
+                waking = None
             yield replace(self.status, position=self.line.position(seat))
 
     async def _follow(self, seconds: float) -> None:
@@ -286,9 +292,8 @@ class ServedModel:
         await asyncio.wait([waking], timeout=seconds)
         _raise_failure(waking)
 
-    async def _waited(self, seat: Seat, seconds: float) -> bool:
+    async def _waited(self, seat: Seat, waking: asyncio.Task[None] | None, seconds: float) -> bool:
         """Wait for the turn, or for the end of the waking: a failed one is raised."""
-        waking = None if self.life.ready else self.life.wake()
         own = [asyncio.ensure_future(each.wait()) for each in (seat.called, self._closed)]
         waits: set[asyncio.Future[Any]] = {*own, *([waking] if waking is not None else ())}
         try:

@@ -1,4 +1,4 @@
-"""Fixtures for tests that need a real model: tiny ones, built once a session."""
+"""The tiny models of the tests that need real ones, built once a session; and which tests run in parallel."""
 
 from __future__ import annotations
 
@@ -7,9 +7,33 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # No test reaches a hub. Before anything imports huggingface_hub, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Several threads on busy cores make a tiny model ten times slower; before anything imports torch.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+ON_RAY = ("tests/serve/", "tests/gateway/test_cluster.py")
+"""The tests that start clusters: in one process, one after the other, and first: they take the longest."""
+
+
+class Scheduling(LoadScopeScheduling):
+    """A file's tests in one process, for they share its fixtures; all that start clusters in one, too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "ray" if nodeid.startswith(ON_RAY) else nodeid.split("::", 1)[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(ON_RAY))
 
 
 @pytest.fixture(scope="session")
@@ -18,12 +42,8 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
     The folder is shared by the session: a test that changes a file copies it first.
     """
-    # Several threads on busy cores make a tiny model ten times slower.
-    import torch
-
     from tests.tiny import build
 
-    torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("tiny")
 
     def folder(name: str) -> Path:

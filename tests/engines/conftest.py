@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from diffusers.utils import logging as diffusers_logging
 
 from engines.calls import EngineOptions
@@ -15,12 +14,6 @@ from engines.discovery import complete, discover
 from engines.loading import load
 from tests.engines.bench import Bench, Benches
 from tests.engines.checkpoint_files import Written, varied, writer
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Several threads on busy cores draw ten times slower."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -63,15 +63,15 @@ async def options(service: Service, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("path", "phases"),
+    ("path", "phases", "fewest"),
     [
-        ("/openapi.json", "examples,coverage,fuzzing,stateful"),
+        ("/openapi.json", "examples,coverage,fuzzing,stateful", 1000),
         # The same routes with the model's own bodies: enough that its examples are right.
-        ("/openapi.json?model=tiny", "examples"),
+        ("/openapi.json?model=tiny", "examples", 20),
     ],
 )
 async def test_every_answer_is_one_that_the_document_tells_of(
-    service: Service, path: str, phases: str, tmp_path: Path
+    service: Service, path: str, phases: str, fewest: int, tmp_path: Path
 ) -> None:
     own = [*await options(service, tmp_path), f"--phases={phases}"]
     command = [sys.executable, "-m", "schemathesis.cli", *own]
@@ -82,4 +82,4 @@ async def test_every_answer_is_one_that_the_document_tells_of(
     said = done.stdout.decode() + done.stderr.decode()
     assert done.returncode == 0, said
     assert "Failures:" not in said
-    assert int(re.findall(r"(\d+) passed", said)[-1]) > 1000, said
+    assert int(re.findall(r"(\d+) passed", said)[-1]) > fewest, said

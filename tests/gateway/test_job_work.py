@@ -11,8 +11,9 @@ import httpx2
 import pytest
 from sqlalchemy import delete
 
-from engines.calls import LoadPhase, LoadProgress
+from engines.calls import EngineCall, LoadPhase, LoadProgress
 from engines.detection import demo_card
+from engines.errors import LoadFailed
 from gateway.app import create_app
 from gateway.database import Database
 from gateway.jobs.calls import JobCall, RemoteNative
@@ -64,6 +65,22 @@ async def test_loads_that_fail_are_waited_out_a_few_times(failures: int, status:
     if status == "failed":
         assert ended["error"]["code"] == "model_load_failed"
         assert "the storage is away" in ended["error"]["message"]
+    service.close()
+    await service._keeping.settled()
+
+
+async def test_load_that_fails_while_its_caller_is_told_something_has_failed_for_him() -> None:
+    """However long he takes to write it down, and though the model may be tried again by then."""
+    service = Service(lambda _: Failing(1))
+    settings = Settings(failure_backoff_seconds=0.01)
+    service.configure(demo_config().model_copy(update={"settings": settings}))
+    call = EngineCall(request_id="r", method="__call__", parameters={"prompt": "x", "num_inference_steps": 1})
+    drawing = service.stream("demo", call, hold_seconds=60)
+    await anext(drawing)
+    await asyncio.sleep(0.5)
+    assert service.status("demo").retry_after_seconds == 0
+    with pytest.raises(LoadFailed, match="the storage is away"):
+        await anext(drawing)
     service.close()
     await service._keeping.settled()
 
