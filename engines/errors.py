@@ -26,6 +26,7 @@ Whose fault an error is, is decided by its class::
         ├── EngineBusy
         ├── EngineLeaving           the engine is going to sleep and takes no new work
         └── EngineLost              its process died under the call
+            └── HostMemoryExhausted it was ended for its machine's sake
 
 Every argument reaches ``Exception.__init__`` and the text is built in ``__str__``: Ray rebuilds an
 exception from ``args`` on the other side of a handle, and turns one that it cannot rebuild into an
@@ -371,3 +372,10 @@ class EngineLost(Unavailable):
 
     def __str__(self) -> str:
         return f"The engine of {self.model!r} was lost while it worked on the request."
+
+
+class HostMemoryExhausted(EngineLost):
+    """The cluster ended the engine's process, because its machine was running out of memory."""
+
+    def __str__(self) -> str:
+        return f"The engine of {self.model!r} was ended: its machine was running out of memory."

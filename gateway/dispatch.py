@@ -14,6 +14,7 @@ from ray.exceptions import (
     LocalRayletDiedError,
     NodeDiedError,
     ObjectLostError,
+    OutOfMemoryError,
     PlasmaObjectNotAvailable,
     RayActorError,
     RayChannelError,
@@ -35,7 +36,14 @@ from ray.serve.handle import DeploymentHandle
 from engines import presence
 from engines.calls import EngineCall, EngineEvent, EngineResult, LoadProgress
 from engines.deployment import DEPLOYMENT
-from engines.errors import EngineBusy, EngineError, EngineLost, GenerationFailed, LoadFailed
+from engines.errors import (
+    EngineBusy,
+    EngineError,
+    EngineLost,
+    GenerationFailed,
+    HostMemoryExhausted,
+    LoadFailed,
+)
 from gateway.deadlines import timed
 from gateway.deployments import application_name
 from gateway.startup import startup_fault, unless_failing
@@ -171,6 +179,10 @@ def translated(model: str) -> Iterator[None]:
         raise _cause(error) from error
     except BackPressureError as error:
         raise EngineBusy(model, _queued(error), 1.0) from error
+    except OutOfMemoryError as error:
+        # Of the machine, not of a GPU: Ray has ended the process before the kernel would.
+        _logger.warning("the engine of %s was ended: %s", model, error.args)
+        raise HostMemoryExhausted(model) from error
     except LOST as error:
         raise EngineLost(model) from error
     except RayTaskError as error:

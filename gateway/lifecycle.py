@@ -26,7 +26,14 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from engines.calls import EngineCall, EngineEvent, EngineResult, LoadPhase, LoadProgress
-from engines.errors import EngineError, EngineLeaving, EngineLost, LoadFailed, ModelLoading
+from engines.errors import (
+    EngineError,
+    EngineLeaving,
+    EngineLost,
+    HostMemoryExhausted,
+    LoadFailed,
+    ModelLoading,
+)
 from engines.schema import PipelineSchema
 
 _logger = logging.getLogger(__name__)
@@ -37,6 +44,8 @@ USUAL_LOAD_SECONDS: Final = 10.0
 LOSSES: Final = 3
 """How many engines may die under one waking before it counts as failed."""
 LOOK_AGAIN_SECONDS: Final = 0.25
+WHO_KILLS: Final = "a limit of memory is the usual cause, and the machine's own log names it"
+"""What is said where a process was killed without a word."""
 WAITING_FOR_ROOM: Final = "waiting_for_room"
 """The phase of a waking before the engine's own: others hold the room."""
 
@@ -308,15 +317,25 @@ class Lifecycle:
                 return await self._follow()
             except EngineLeaving:
                 _logger.info("%s: waiting for the leaving engine to be gone", self._model)
-            except EngineLost:
+            except EngineLost as error:
                 losses += 1
                 if losses == LOSSES:
-                    raise
+                    raise LoadFailed(self._model, self._death(error)) from error
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
             if not self._engine.running():
                 self._granted.clear()
                 self._on_change()
                 await self._granted.wait()
+
+    def _death(self, error: EngineLost) -> str:
+        """What is to be said of engines that died, one after the other, while they loaded the model."""
+        seen = self._progress
+        doing = f" ({seen.component or seen.phase.value})" if seen else ""
+        if isinstance(error, HostMemoryExhausted):
+            cause = "its machine was running out of memory"
+        else:
+            cause = WHO_KILLS
+        return f"its process was killed {LOSSES} times in a row while it loaded{doing}: {cause}"
 
     async def _follow(self) -> None:
         loaded_before = True

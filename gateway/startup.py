@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from ray import serve
 
 from engines.errors import LoadFailed
+from gateway.lifecycle import WHO_KILLS
 
 _logger = logging.getLogger(__name__)
 
@@ -70,8 +71,9 @@ def fault_in(message: str) -> str:
             "machine of the cluster on which engines may run"
         )
     what = kind.rpartition(".")[2]
-    words = what if what.isidentifier() else "its process dies"
-    return f"its engine does not start: {words}; the log of the gateway says more"
+    if what.isidentifier():
+        return f"its engine does not start: {what}; the log of the gateway says more"
+    return f"its engine does not start: its process was killed; {WHO_KILLS}"
 
 
 async def _first(events: AsyncIterator[T]) -> tuple[T, ...]:

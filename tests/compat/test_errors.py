@@ -96,6 +96,7 @@ EXAMPLES = (
     errors.EngineBusy("model", 16, 0.1),
     errors.EngineLeaving("model"),
     errors.EngineLost("model"),
+    errors.HostMemoryExhausted("model"),
     errors.GenerationStopped("model", 3),
     errors.DeadlineExceeded(2.5, "drawing", 7, 20),
     RequestNotFound("req_1"),

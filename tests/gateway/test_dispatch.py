@@ -9,10 +9,17 @@ from typing import Any, cast
 import pytest
 import ray.exceptions
 import ray.serve.exceptions
-from ray.exceptions import ActorDiedError, RayError, RayTaskError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from engines.errors import EngineBusy, EngineError, EngineLost, GenerationFailed, UnknownParameter
+from engines.errors import (
+    EngineBusy,
+    EngineError,
+    EngineLost,
+    GenerationFailed,
+    HostMemoryExhausted,
+    UnknownParameter,
+)
 from gateway.dispatch import LOST, translated
 
 
@@ -49,6 +56,10 @@ def test_nothing_of_ray_passes(kind: type[Exception]) -> None:
 @pytest.mark.parametrize("kind", LOST)
 def test_a_lost_engine_is_tried_again(kind: type[Exception]) -> None:
     assert isinstance(raised(kind), EngineLost)
+
+
+def test_an_engine_that_ray_ended_for_its_machines_sake_is_told_as_such() -> None:
+    assert isinstance(raised(OutOfMemoryError), HostMemoryExhausted)
 
 
 def test_a_full_queue_is_a_busy_engine() -> None:

@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pytest
 
 from engines.calls import EngineCall, EngineEvent, EngineResult, LoadPhase, LoadProgress
-from engines.errors import EngineLeaving, EngineLost, LoadFailed
-from gateway.lifecycle import Awake, Lifecycle, State
+from engines.errors import EngineLeaving, EngineLost, HostMemoryExhausted, LoadFailed
+from gateway.lifecycle import LOSSES, Awake, Lifecycle, State
 
 pytestmark = pytest.mark.anyio
 
@@ -147,8 +147,17 @@ async def test_leaving_engine_is_asked_again_until_its_successor_answers() -> No
 
 
 async def test_engine_that_dies_again_and_again_counts_as_failed() -> None:
-    life = lifecycle(DrivenEngine([EngineLost("m")], [EngineLost("m")], [EngineLost("m")]))
-    with pytest.raises(LoadFailed, match="was lost"):
+    engine = DrivenEngine([EngineLost("m")], [EngineLost("m")], [LOADING, EngineLost("m")])
+    engine.go_on.set()
+    life = lifecycle(engine)
+    with pytest.raises(LoadFailed, match=r"killed 3 times in a row while it loaded \(unet\): a limit"):
+        await ready(life)
+
+
+async def test_engines_ended_for_want_of_memory_are_said_to_be_so() -> None:
+    wakings: list[list[LoadProgress | Exception]] = [[HostMemoryExhausted("m")] for _ in range(LOSSES)]
+    life = lifecycle(DrivenEngine(*wakings))
+    with pytest.raises(LoadFailed, match="its machine was running out of memory"):
         await ready(life)
 
 

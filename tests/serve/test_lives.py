@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 
 from tests.gateway.wire import assert_error
@@ -49,6 +51,26 @@ def test_load_that_fails_is_told_with_its_reason(service: RunningService, broken
     assert str(broken_model) not in message
     assert 1 <= int(openai.headers["retry-after"]) <= 60
     service.command("undeploy", "broken")
+
+
+def test_load_that_is_killed_every_time_is_told_as_such(
+    service: RunningService, tiny_models: Callable[[str], Path]
+) -> None:
+    """As the kernel does where memory is limited: nobody hears more of it than that the process is gone."""
+    service.deploy(tiny_models("flux"), "doomed")
+    assert service.client.post("/kandinsky-doomed/v1/warm").status_code == 202
+
+    def killed_again() -> dict[str, Any]:
+        for process in service.processes("ServeReplica:model-doomed"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        return service.health("doomed")
+
+    seen = until(killed_again, lambda seen: seen["state"] == "failed")
+    # Before it began to load, or in the midst of it.
+    assert "its process was killed" in str(seen["reason"])
+    assert "memory" in str(seen["reason"])
+    service.command("undeploy", "doomed")
 
 
 def test_second_model_touches_neither_gateway_nor_first_model(
