@@ -378,4 +378,7 @@ class HostMemoryExhausted(EngineLost):
     """The cluster ended the engine's process, because its machine was running out of memory."""
 
     def __str__(self) -> str:
-        return f"The engine of {self.model!r} was ended: its machine was running out of memory."
+        return (
+            f"The engine of {self.model!r} was ended: its machine was running out of memory. A smaller "
+            "picture, or fewer of them at once, takes less."
+        )

@@ -78,6 +78,9 @@ def environment_of(state: StateFolder, environment: Mapping[str, str], *, togeth
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
         # Ray lets its workers yield to everything else on the machine (nice 15); engines are why it runs.
         "RAY_worker_niceness": "0",
+        # To end the engine that fills the machine's memory, and no more than that: by itself Ray goes on to
+        # the gateway and the proxy, and every client's connection with them.
+        "RAY_max_kill_memory_buffer_bytes": "0",
         # It imports an engine's libraries in the workers that are marked for one, see `gateway.spares`.
         PRELOAD_VARIABLE: ",".join(filter(None, (environment.get(PRELOAD_VARIABLE), PRELOADED))),
     }

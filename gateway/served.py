@@ -16,6 +16,7 @@ from engines.calls import LARGEST_SEED, EngineCall, EngineEvent, EngineResult, P
 from engines.errors import (
     EngineLeaving,
     EngineLost,
+    HostMemoryExhausted,
     LoadFailed,
     OutOfMemory,
 )
@@ -327,7 +328,8 @@ class ServedModel:
             self.life.drain()
         else:
             self.life.lost()
-        if final:
+        # What fills the memory of a machine twice fills it a third time.
+        if final or (attempt > 1 and isinstance(error, HostMemoryExhausted)):
             raise error
         self.line.return_to(seat)
         self._on_change()

@@ -60,6 +60,7 @@ DRAWING: Final[Failures] = (
     engine_errors.EngineBusy,
     engine_errors.EngineLeaving,
     engine_errors.EngineLost,
+    engine_errors.HostMemoryExhausted,
     engine_errors.GenerationStopped,
     engine_errors.DeadlineExceeded,
     errors.CallerBusy,
