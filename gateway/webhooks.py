@@ -14,6 +14,7 @@ import hmac
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +23,7 @@ import httpx2
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from engines.errors import InvalidParameter
+from engines.errors import InvalidParameter, StorageFailed
 from gateway.addresses import Guard, Lookup, Refusal, system_lookup
 from gateway.database import Database
 from gateway.rounds import Rounds
@@ -39,7 +40,9 @@ PAUSES: Final = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0)
 SPREAD: Final = 0.1
 """Part of a pause by which it is lengthened at random."""
 SEND_SECONDS: Final = 15.0
-AT_ONCE: Final = 8
+AT_ONCE: Final = 16
+TO_ONE: Final = 2
+"""Deliveries at once to one address: a receiver that takes its time delays nobody but itself."""
 POLL_SECONDS: Final = 5.0
 GONE: Final = 410
 """The receiver wants no more."""
@@ -80,6 +83,7 @@ class Webhooks:
         self._lookup = lookup
         self._clock = clock
         self._pauses = pauses
+        self._trying: dict[asyncio.Task[None], Delivery] = {}
         self._rounds = Rounds("webhooks", self._work, seconds=POLL_SECONDS)
 
     def start(self) -> None:
@@ -89,6 +93,8 @@ class Webhooks:
     def close(self) -> None:
         """Stop; what is not delivered yet stays."""
         self._rounds.close()
+        for task in self._trying:
+            task.cancel()
 
     def look(self) -> None:
         """There may be something to deliver."""
@@ -118,18 +124,51 @@ class Webhooks:
         return Guard(self._settings().webhook_networks, self._lookup)
 
     async def _work(self) -> None:
-        while due := await self._due():
-            await asyncio.gather(*map(self._try, due))
+        """Begin what is due, as far as there is room for it; what ends looks for more."""
+        begun = True
+        while begun and (room := AT_ONCE - len(self._trying)) > 0:
+            begun = False
+            for delivery in await self._due(room):
+                if self._sent_to()[delivery.url] < TO_ONE:
+                    self._begin(delivery)
+                    begun = True
 
-    async def _due(self) -> list[Delivery]:
+    def _begin(self, delivery: Delivery) -> None:
+        def over(task: asyncio.Task[None]) -> None:
+            del self._trying[task]
+            if not task.cancelled() and (error := task.exception()) is not None:
+                # It is looked for again by a later round, as everything that is left.
+                known = isinstance(error, StorageFailed)
+                _logger.warning(
+                    "%s waits for a later try: %s", delivery.id, error, exc_info=None if known else error
+                )
+            else:
+                self.look()
+
+        task = asyncio.create_task(self._try(delivery))
+        self._trying[task] = delivery
+        task.add_done_callback(over)
+
+    def _sent_to(self) -> Counter[str]:
+        """How many deliveries are on their way to each address."""
+        return Counter(delivery.url for delivery in self._trying.values())
+
+    async def _due(self, most: int) -> list[Delivery]:
         now = self._clock()
+        trying = [delivery.id for delivery in self._trying.values()]
+        full = [url for url, count in self._sent_to().items() if count >= TO_ONE]
 
         async def look(connection: AsyncConnection) -> list[Delivery]:
             # What was put off in the future was put off before the clock was set back.
             due = or_(DELIVERIES.c.next_at <= now, DELIVERIES.c.next_at - DELIVERIES.c.pause > now + 1)
             columns = (DELIVERIES.c.id, DELIVERIES.c.url, DELIVERIES.c.body, DELIVERIES.c.attempts)
-            wanted = select(*columns).where(due).order_by(DELIVERIES.c.next_at).limit(AT_ONCE)
-            return [Delivery(*row) for row in await connection.execute(wanted)]
+            wanted = select(*columns).where(
+                due, DELIVERIES.c.id.not_in(trying), DELIVERIES.c.url.not_in(full)
+            )
+            return [
+                Delivery(*row)
+                for row in await connection.execute(wanted.order_by(DELIVERIES.c.next_at).limit(most))
+            ]
 
         return await self._database.read(look)
 

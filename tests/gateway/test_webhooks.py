@@ -22,7 +22,7 @@ from gateway.database import Database
 from gateway.jobs.job import Answer
 from gateway.settings import Settings
 from gateway.tables import DELIVERIES
-from gateway.webhooks import HEADER, PAUSES, Webhooks
+from gateway.webhooks import AT_ONCE, HEADER, PAUSES, TO_ONE, Webhooks
 from tests.gateway.later import ASYNC, ENDLESS, GENERATIONS, QUICK, gateway, reached, submitted
 from tests.gateway.listening import listening
 from tests.gateway.test_job_store import Clock, Gateway, job
@@ -125,6 +125,30 @@ async def test_end_of_a_job_is_told_as_openai_tells_events(receiver: Receiver, s
         body, headers = await receiver.event(2)
         event = sdk.webhooks.unwrap(body, headers)
         assert (event.type, event.data.id) == ("job.cancelled", other["id"])
+
+
+async def test_slow_receiver_delays_nobody_but_itself(bench: Bench, receiver: Receiver) -> None:
+    may_answer = asyncio.Event()
+    slow_calls = 0
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal slow_calls
+        slow_calls += 1
+        await may_answer.wait()
+        await Response(status_code=204)(scope, receive, send)
+
+    async with listening(slow) as url:
+        for _ in range(AT_ONCE + 4):
+            await bench.end_a_job(url)
+        bench.webhooks.start()
+        bench.clock.now += 1
+        await bench.end_a_job(receiver.url)
+        bench.webhooks.look()
+        await receiver.event(1)
+        assert slow_calls <= TO_ONE
+        may_answer.set()
+        await bench.until_left(0)
+    assert slow_calls == AT_ONCE + 4
 
 
 async def test_every_secret_signs_and_others_do_not_fit(
