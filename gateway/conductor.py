@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -41,7 +41,8 @@ class Demand:
     the nodes of its running replicas, ``gpus`` what one of them was seen to have reserved, ``parked`` whether
     its weights are set aside. ``waiting_seconds`` is how long nobody has had a turn although somebody waits,
     ``None`` where nobody does; ``waking`` the number of the waking under way here, 0 where there is none;
-    ``busy`` says that requests are worked on or expected at once.
+    ``busy`` says that requests are worked on or expected at once, ``wanted`` that anybody asks for it, more
+    than its being kept warm; ``told_to_sleep`` that it was sent to sleep by hand although it is kept warm.
     """
 
     options: EngineOptions
@@ -50,6 +51,8 @@ class Demand:
     waiting_seconds: float | None = None
     waking: int = 0
     busy: bool = False
+    wanted: bool = False
+    told_to_sleep: bool = False
     places: tuple[str, ...] = ()
     gpus: float | None = None
     parked: bool = False
@@ -70,6 +73,8 @@ class Verdict(StrEnum):
     """It was told to sleep."""
     PARKED = "parked"
     """Its weights wait in the host's memory."""
+    REST = "rest"
+    """It was sent to sleep by hand, at whichever gateway: until somebody asks for it, it is not kept warm."""
 
 
 class Occupant(Protocol):
@@ -134,6 +139,9 @@ class Conductor:
         rooms = await self._survey()
         self._told[gateway] = (self._clock(), demands)
         wanted = self._merged()
+        for model, demand in wanted.items():
+            if self._rests(model, demand):
+                wanted[model] = replace(demand, waking=0, waiting_seconds=None)
         claims = {model: self._claim(model, demand, rooms) for model, demand in wanted.items()}
         decision = decide(claims.values(), rooms, patience=self._patience)
         for model, room in decision.wake.items():
@@ -141,7 +149,11 @@ class Conductor:
             self._parked.pop(model, None)
         for model in decision.sleep:
             self._send(model, claims[model])
-        return {model: self._verdict(model, claims[model], decision.yielding) for model in demands}
+        verdicts = {model: self._verdict(model, claims[model], decision.yielding) for model in demands}
+        return verdicts | {model: Verdict.REST for model in demands if self._rests(model, wanted[model])}
+
+    def _rests(self, model: str, demand: Demand) -> bool:
+        return demand.told_to_sleep and not demand.wanted and model not in self._granted
 
     def _merged(self) -> dict[str, Demand]:
         """What is wanted of each model, over all gateways that still speak."""
@@ -257,6 +269,8 @@ def _together(one: Demand, other: Demand) -> Demand:
         waiting_seconds=max(waiting) if waiting else None,
         waking=one.waking or other.waking,
         busy=one.busy or other.busy,
+        wanted=one.wanted or other.wanted,
+        told_to_sleep=one.told_to_sleep or other.told_to_sleep,
         places=max(one.places, other.places, key=len),
         gpus=one.gpus if one.gpus is not None else other.gpus,
         parked=one.parked and other.parked,

@@ -111,7 +111,19 @@ class ServedModel:
     @property
     def demand(self) -> Demand | None:
         """What it wants of the cluster; ``None`` while it sleeps and nobody waits."""
-        return self._wants.demand(self.entry, self.life, self.line, places=tuple(self._engine.places()))
+        return self._wants.demand(
+            self.entry,
+            self.life,
+            self.line,
+            places=tuple(self._engine.places()),
+            wanted=self._wanted,
+            told_to_sleep=self._told_to_sleep and self.entry.options.keep_warm,
+        )
+
+    @property
+    def _wanted(self) -> bool:
+        """Whether anybody asks for it, or is coming back for it."""
+        return bool(self.line.waiting or self.line.working or self._wants.expected)
 
     @property
     def measured_bytes(self) -> float | None:
@@ -128,10 +140,16 @@ class ServedModel:
                 self.life.drain()
             case Verdict.PARKED:
                 self.life.parked()
+            case Verdict.REST if not self._wanted:
+                self._told_to_sleep = True
+                self.life.give_up()
         self.line.advance()
 
     def presence_changed(self, running: bool) -> None:
         """Take note that the last replica is gone, or that one has appeared."""
+        if running and self.life.state is State.ASLEEP:
+            # Somebody has called the model, at another gateway: it is kept warm again.
+            self._told_to_sleep = False
         self.life.presence_changed(running)
         self._changed()
 
@@ -176,6 +194,7 @@ class ServedModel:
         self._told_to_sleep = True
         self._wants.rest()
         self.life.give_up()
+        self._on_change()
         if self._engine.running():
             self.life.drain()
             await self._engine.release(only_if_idle=False)
@@ -315,7 +334,7 @@ class ServedModel:
 
     def _leave(self, seat: Seat, *, done: bool) -> None:
         self.line.leave(seat, done=done)
-        if not (self.line.waiting or self.line.working or self._wants.expected):
+        if not self._wanted:
             self.life.give_up()
         self._wants.rest()
         self._on_change()

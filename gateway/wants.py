@@ -31,14 +31,21 @@ class Wants:
         self._gpus: float | None = None
 
     def demand(
-        self, entry: ModelEntry, life: Lifecycle, line: WaitingLine, *, places: tuple[str, ...]
+        self,
+        entry: ModelEntry,
+        life: Lifecycle,
+        line: WaitingLine,
+        *,
+        places: tuple[str, ...],
+        wanted: bool,
+        told_to_sleep: bool,
     ) -> Demand | None:
         """All of it for the conductor; ``None`` while the model sleeps and nobody waits.
 
-        ``places`` are the nodes of its running replicas.
+        ``places`` are the nodes of its running replicas; ``wanted`` and ``told_to_sleep`` as in `Demand`.
         """
         waits = [each for each in (life.waking_seconds, line.waiting_seconds) if each is not None]
-        if not waits and not places:
+        if not waits and not places and not told_to_sleep:
             return None
         now = time.monotonic()
         memory = memory_of(entry.card, entry.options, self.measured_bytes)
@@ -52,6 +59,8 @@ class Wants:
             gpus=self._gpus,
             parked=life.state is State.PARKED,
             busy=line.working > 0 or now < self._expected_until,
+            wanted=wanted,
+            told_to_sleep=told_to_sleep,
             held_seconds=life.ready_seconds,
             idle_seconds=0.0 if line.working else now - self._idle_since,
         )

@@ -29,7 +29,9 @@ class InProcessEngine:
         self.loads = 0
         """How often it was loaded."""
         self.gone: Callable[[], None] = lambda: None
-        """Called when the engine has left, as Serve tells a gateway."""
+        """Called when the engine has left, as Serve tells its gateways."""
+        self.here: Callable[[], None] = lambda: None
+        """Called when there is one."""
 
     def running(self) -> bool:
         return self._engine is not None
@@ -41,6 +43,7 @@ class InProcessEngine:
         if self._engine is None:
             self._engine = Engine(EngineArgs(card=self._card, options=OPTIONS))
             self.loads += 1
+            self.here()
         async for progress in self._engine.warm():
             yield progress
 
@@ -91,16 +94,28 @@ def config(
 
 def service(configuration: GatewayConfig, rooms: Sequence[Room] = ()) -> Service:
     """A configured service in these rooms (none: there is room for all); needs a running event loop."""
+    return services(1, configuration, rooms)[0]
+
+
+def services(count: int, configuration: GatewayConfig, rooms: Sequence[Room] = ()) -> list[Service]:
+    """As `service`, several that share the engines and the conductor."""
     cards = {entry.name: entry.card for entry in configuration.models}
     engines = {name: InProcessEngine(card) for name, card in cards.items()}
     conductor = Conductor(engines.__getitem__)
     if rooms:
         conductor.configure(_surveyed(rooms), patience=configuration.settings.swap_patience_seconds)
-    made = Service(engines.__getitem__, exchange=lambda _: conductor.exchange)
-    made.configure(configuration)
+    made = [Service(engines.__getitem__, exchange=lambda _: conductor.exchange) for _ in range(count)]
     for name, engine in engines.items():
-        engine.gone = functools.partial(made.served(name).presence_changed, False)
+        engine.gone = functools.partial(_tell, made, name, False)
+        engine.here = functools.partial(_tell, made, name, True)
+    for each in made:
+        each.configure(configuration)
     return made
+
+
+def _tell(services: Sequence[Service], model: str, running: bool) -> None:
+    for each in services:
+        each.served(model).presence_changed(running)
 
 
 def _surveyed(rooms: Sequence[Room]) -> Callable[[], Awaitable[Sequence[Room]]]:

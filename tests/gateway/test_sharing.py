@@ -13,6 +13,7 @@ from engines.detection import demo_card
 from engines.errors import ModelLoading, OutOfMemory, UnknownModel
 from engines.schema import PipelineSchema
 from gateway.callers import caller
+from gateway.coordination import AWAKE_SECONDS
 from gateway.lifecycle import State
 from gateway.needs import GIGABYTE
 from gateway.placement import HOST_MEMORY, Room
@@ -122,6 +123,32 @@ async def test_pinned_model_keeps_its_room_and_the_other_is_told(share: Make) ->
     with pytest.raises(ModelLoading):
         await drawn(service, "b" if awake == "a" else "a", hold=0.5)
     assert service.status(awake).state is State.READY
+
+
+async def test_model_sent_to_sleep_is_kept_warm_at_no_gateway_until_somebody_calls_it() -> None:
+    options = in_process.OPTIONS.model_copy(update={"keep_warm": True})
+    card = demo_card().model_copy(update={"name": "a"})
+    one, other = gateways = in_process.services(2, in_process.config(card, options=options))
+    engine: Any = one.served("a").engine
+
+    def at_both(state: State) -> bool:
+        return all(gateway.status("a").state is state for gateway in gateways)
+
+    await until(lambda: at_both(State.READY))
+    await one.served("a").sleep(10)
+    await until(lambda: at_both(State.ASLEEP))
+    # They speak with the conductor meanwhile.
+    await asyncio.sleep(AWAKE_SECONDS + 0.5)
+    assert at_both(State.ASLEEP)
+    assert engine.loads == 1
+    await drawn(other, "a")
+    await until(lambda: at_both(State.READY))
+    # From now on it is kept warm again.
+    await engine.release(only_if_idle=False)
+    await until(lambda: engine.loads == 3)
+    for gateway in gateways:
+        gateway.close()
+        await gateway._keeping.settled()
 
 
 async def test_model_that_somebody_is_coming_back_for_stays(share: Make) -> None:
