@@ -212,6 +212,8 @@ class LoadPhase(StrEnum):
     """The weights are there; one picture is drawn that nobody sees."""
     READY = "ready"
     FAILED = "failed"
+    PARKED = "parked"
+    """The weights wait in the host's memory. Told to those who only look; others have them brought back."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,9 +37,9 @@ class Replica(Engine):
         if args.options.max_replicas > 1:
             self.begin()
 
-    async def warm(self) -> AsyncIterator[LoadProgress]:
+    async def warm(self, *, look: bool = False) -> AsyncIterator[LoadProgress]:
         """As `Engine.warm`, with what this replica has reserved."""
-        async for progress in super().warm():
+        async for progress in super().warm(look=look):
             if progress.phase is LoadPhase.READY:
                 assigned = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
                 progress = replace(progress, gpus=float(assigned.get("GPU", 0.0)))

@@ -58,13 +58,18 @@ class Engine:
         self._released = False
         self._calls = 0
 
-    async def warm(self) -> AsyncIterator[LoadProgress]:
+    async def warm(self, *, look: bool = False) -> AsyncIterator[LoadProgress]:
         """Load the model if need be, and yield the progress until it is ready or has failed.
+
+        With ``look`` weights that are set aside stay there, and are told as such.
 
         Raises:
             EngineLeaving: the engine is going to sleep.
         """
         self._require_staying()
+        if look and self._warming.parked:
+            yield LoadProgress(phase=LoadPhase.PARKED)
+            return
         with self._call():
             async for progress in self._warming.watch():
                 yield progress

@@ -41,6 +41,7 @@ class Warming:
         self._hurry = threading.Event()
         self._bring: Bring = self._load
         self._task: asyncio.Task[Brought] | None = None
+        self._parked = False
         self._latest = LoadProgress(phase=LoadPhase.STARTING)
         self._changed = asyncio.Event()
 
@@ -48,6 +49,11 @@ class Warming:
     def latest(self) -> LoadProgress:
         """The last report."""
         return self._latest
+
+    @property
+    def parked(self) -> bool:
+        """Whether the weights are set aside, and nobody has asked for them since."""
+        return self._parked
 
     def begin(self) -> None:
         """Start to load for nobody in particular. Needs a running event loop."""
@@ -90,6 +96,7 @@ class Warming:
         if parked is None:
             return False
         self._task = None
+        self._parked = True
         self._latest = LoadProgress(phase=LoadPhase.STARTING, bytes_total=self._card.size)
         self._bring = lambda report: bringing.come_back(brought.model, brought.schema, parked, report)
         return await asyncio.get_running_loop().run_in_executor(self._executor, bringing.set_aside, parked)
@@ -105,6 +112,7 @@ class Warming:
 
     def _start(self) -> asyncio.Task[Brought]:
         if self._task is None:
+            self._parked = False
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(_retrieve)
         return self._task

@@ -96,22 +96,22 @@ class ServeEngine:
         """The nodes of the running replicas, as last pushed by Serve's controller."""
         return presence.nodes(self._application)
 
-    async def warm(self) -> AsyncIterator[LoadProgress]:
-        """Wake the engine and follow its load.
+    async def warm(self, *, look: bool = False) -> AsyncIterator[LoadProgress]:
+        """Wake the engine and follow its load; with ``look``, weights that are set aside stay there.
 
         Raises:
             EngineLeaving, EngineLost: ask again; a successor will answer.
             LoadFailed: Serve cannot start an engine.
         """
         with translated(self._model):
-            events = self._warm.remote()
-            look = functools.partial(startup_fault, self._application, DEPLOYMENT)
+            events = self._warm.remote(look=look)
+            fault = functools.partial(startup_fault, self._application, DEPLOYMENT)
             try:
-                async for progress in unless_failing(self._model, events, look):
+                async for progress in unless_failing(self._model, events, fault):
                     yield progress
             except DeploymentUnavailableError:
                 # Serve has given up: who asks first hears why.
-                if reason := await look():
+                if reason := await fault():
                     raise LoadFailed(self._model, reason) from None
                 raise
             finally:

@@ -75,8 +75,8 @@ class Engine(Protocol):
     def places(self) -> Sequence[str]:
         """The nodes of the running replicas."""
 
-    def warm(self) -> AsyncIterator[LoadProgress]:
-        """Wake the engine and follow its load."""
+    def warm(self, *, look: bool = False) -> AsyncIterator[LoadProgress]:
+        """Wake the engine and follow its load; with ``look``, weights that are set aside stay there."""
 
     def generate(self, call: EngineCall) -> Awaitable[EngineResult]:
         """Draw."""
@@ -153,6 +153,7 @@ class Lifecycle:
         self._waking: asyncio.Task[None] | None = None
         self._granted = asyncio.Event()
         self._news = asyncio.Event()
+        self._looking = False
         self._number = 0
         self._asked = 0.0
         self._started = 0.0
@@ -209,14 +210,16 @@ class Lifecycle:
             return Status(state=State.READY, progress=1.0)
         return Status(state=self.state, estimated_seconds=self._estimate)
 
-    def wake(self) -> asyncio.Task[None]:
+    def wake(self, *, look: bool = False) -> asyncio.Task[None]:
         """Start waking the model, or join the waking under way; never waits itself.
 
-        The task ends when the model is ready and raises `LoadFailed` when it is not going to be.
+        The task ends when the model is ready and raises `LoadFailed` when it is not going to be. One that
+        only ``look``s, and that nobody else joins, ends as well where the model is found parked.
 
         Raises:
             LoadFailed: at once, while the back-off after a failed load lasts.
         """
+        self._looking = look and (self._looking or self._waking is None)
         if self._waking is not None:
             return self._waking
         if self._state is State.FAILED and (rest := self._retry_at - time.monotonic()) > 0:
@@ -258,7 +261,7 @@ class Lifecycle:
         load tells where it stands.
         """
         if running and self._state is State.ASLEEP:
-            self.wake()
+            self.wake(look=True)
         elif not running and self._state in (State.READY, State.DRAINING, State.PARKED):
             _logger.info("%s has gone to sleep", self._model)
             self._become(State.ASLEEP)
@@ -339,15 +342,24 @@ class Lifecycle:
 
     async def _follow(self) -> None:
         loaded_before = True
-        async for progress in self._engine.warm():
+        async for progress in self._engine.warm(look=self._looking):
+            if progress.phase is LoadPhase.PARKED:
+                return await self._found_parked()
             self._progress = progress
             if progress.phase is LoadPhase.FAILED:
                 raise LoadFailed(self._model, progress.reason or "the engine gave no reason")
             if progress.phase is LoadPhase.READY:
                 self._become_ready(progress, loaded_before)
-                return
+                return None
             loaded_before = False
         raise EngineLost(self._model)
+
+    async def _found_parked(self) -> None:
+        if self._looking:
+            self._become(State.PARKED)
+        else:
+            # Somebody has joined, who wants it on its device.
+            await self._follow()
 
     def _become_ready(self, progress: LoadProgress, loaded_before: bool) -> None:
         self._became_ready = time.monotonic()

@@ -244,9 +244,12 @@ async def test_a_parked_engine_comes_back_by_itself(card: ModelCard, monkeypatch
     assert not await engine.park(), "it is parked already"
     drawn = picture(await engine.generate(call()))
     assert await engine.park()
+    for _ in range(2):
+        assert [report.phase async for report in engine.warm(look=True)] == [LoadPhase.PARKED]
     reports = await warmed(engine)
     assert [reports[-1].phase, reports[-1].schema is not None] == [LoadPhase.READY, True]
     assert LoadPhase.LOADING in {report.phase for report in reports}
+    assert (await anext(engine.warm(look=True))).phase is LoadPhase.READY
     assert picture(await engine.generate(call())) == drawn
 
 

@@ -39,12 +39,12 @@ class InProcessEngine:
     def places(self) -> tuple[str, ...]:
         return ("here",) if self.running() else ()
 
-    async def warm(self) -> AsyncIterator[LoadProgress]:
+    async def warm(self, *, look: bool = False) -> AsyncIterator[LoadProgress]:
         if self._engine is None:
             self._engine = Engine(EngineArgs(card=self._card, options=OPTIONS))
             self.loads += 1
             self.here()
-        async for progress in self._engine.warm():
+        async for progress in self._engine.warm(look=look):
             yield progress
 
     async def generate(self, call: EngineCall) -> EngineResult:

@@ -41,12 +41,12 @@ class Failing(InProcessEngine):
         super().__init__(demo_card())
         self.failures = failures
 
-    async def warm(self) -> AsyncIterator[LoadProgress]:
+    async def warm(self, *, look: bool = False) -> AsyncIterator[LoadProgress]:
         if self.failures:
             self.failures -= 1
             yield LoadProgress(phase=LoadPhase.FAILED, reason="the storage is away")
             return
-        async for progress in super().warm():
+        async for progress in super().warm(look=look):
             yield progress
 
 

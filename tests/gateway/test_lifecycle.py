@@ -15,6 +15,7 @@ pytestmark = pytest.mark.anyio
 
 LOADING = LoadProgress(phase=LoadPhase.LOADING, component="unet", bytes_read=25, bytes_total=100)
 READY = LoadProgress(phase=LoadPhase.READY)
+PARKED = LoadProgress(phase=LoadPhase.PARKED)
 FAILED = LoadProgress(phase=LoadPhase.FAILED, reason="the unet is truncated")
 
 
@@ -25,12 +26,14 @@ class DrivenEngine:
         self.wakings = list(wakings)
         self.go_on = asyncio.Event()
         self.wakes = 0
+        self.looks: list[bool] = []
         self.alive = False
 
     def running(self) -> bool:
         return self.alive
 
-    async def warm(self) -> AsyncIterator[LoadProgress]:
+    async def warm(self, *, look: bool = False) -> AsyncIterator[LoadProgress]:
+        self.looks.append(look)
         self.wakes += 1
         self.alive = True
         for report in self.wakings.pop(0):
@@ -177,6 +180,32 @@ async def test_running_engine_found_after_a_restart_is_joined() -> None:
     assert life.state is State.WAKING
     await ready(life)
     assert life.ready
+
+
+async def test_parked_engine_found_after_a_restart_stays_parked_until_it_is_called() -> None:
+    engine = DrivenEngine([PARKED], [READY])
+    life = lifecycle(engine)
+    life.presence_changed(True)
+    life.grant(life.waking_number)
+    while life.state is State.WAKING:
+        await asyncio.sleep(0)
+    assert life.state is State.PARKED
+    await ready(life)
+    assert life.ready
+    assert engine.looks == [True, False]
+
+
+async def test_caller_who_joins_a_look_has_the_parked_engine_woken() -> None:
+    engine = DrivenEngine([LOADING, PARKED], [READY])
+    life = lifecycle(engine)
+    life.presence_changed(True)
+    life.grant(life.waking_number)
+    while not engine.looks:
+        await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.02, engine.go_on.set)
+    await ready(life)
+    assert life.ready
+    assert engine.looks == [True, False]
 
 
 async def test_waking_begins_when_there_is_room() -> None:
