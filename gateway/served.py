@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from engines.calls import LARGEST_SEED, EngineCall, EngineEvent, EngineResult, Preview
 from engines.errors import (
+    EngineError,
     EngineLeaving,
     EngineLost,
     HostMemoryExhausted,
@@ -66,6 +67,7 @@ class ServedModel:
         self._yielding = False
         self._neighbours = neighbours
         self._told_to_sleep = False
+        self._sleeping: asyncio.Task[None] | None = None
         self._closed = asyncio.Event()
         self._wants = Wants(learned.memory_bytes if learned else None)
         self.life = Lifecycle(
@@ -368,6 +370,13 @@ class ServedModel:
     def _became_ready(self, awake: Awake) -> None:
         self._wants.ready(awake.memory_bytes, awake.gpus)
         self._on_learned(self, awake)
+        if self._told_to_sleep and not self._wanted:
+            # While its engine could not be reached yet.
+            self._sleeping = asyncio.create_task(self._sleep_at_last())
+
+    async def _sleep_at_last(self) -> None:
+        with contextlib.suppress(EngineError):
+            await self.sleep()
 
     def _learn_from(self, result: EngineResult) -> None:
         if self._wants.learn(result.memory_bytes):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import httpx2
 import pytest
@@ -38,6 +40,24 @@ async def test_sleep_that_waits_answers_when_the_model_sleeps(client: httpx2.Asy
 
 async def test_sleeping_model_may_be_sent_to_sleep(client: httpx2.AsyncClient) -> None:
     assert (await client.post(SLEEP)).status_code == 200
+
+
+async def test_model_whose_engine_only_starts_sleeps_once_it_can_be_told(
+    client: httpx2.AsyncClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = service.served("demo").engine
+    with monkeypatch.context() as starting:
+        # Serve tells of a replica when its constructor has returned.
+        starting.setattr(engine, "running", lambda: False)
+        await client.post(WARM)
+        with anyio.fail_after(30):
+            while not engine.loads:
+                await anyio.sleep(0.01)
+        assert (await client.post(SLEEP)).status_code == 202
+    with anyio.fail_after(30):
+        while service.status("demo").state != "asleep":
+            await anyio.sleep(0.01)
+    assert not engine.running()
 
 
 async def test_next_request_wakes_a_model_that_was_sent_to_sleep(client: httpx2.AsyncClient) -> None:
