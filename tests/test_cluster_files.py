@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from lightkube.models.core_v1 import PodTemplateSpec
 from packaging.specifiers import SpecifierSet
 from ray.serve.schema import ServeDeploySchema
 
@@ -52,6 +53,13 @@ def pods(spec: dict[str, Any]) -> list[dict[str, Any]]:
     cluster = spec["rayClusterConfig"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     return [group["template"]["spec"]["containers"][0] for group in groups]
+
+
+def test_kubernetes_knows_every_field_of_the_pods(spec: dict[str, Any]) -> None:
+    cluster = spec["rayClusterConfig"]
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        # What it does not know is left out; what has another type is refused.
+        assert PodTemplateSpec.from_dict(group["template"]).to_dict() == group["template"]
 
 
 def test_serve_accepts_the_configuration(config: dict[str, Any]) -> None:
