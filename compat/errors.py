@@ -513,7 +513,7 @@ def _internal(request_id: str | None) -> str:
 
 def _headers(error: BaseException, row: ErrorRow) -> dict[str, str]:
     headers: dict[str, str] = {}
-    if isinstance(error, Unavailable) and row.retry:
+    if isinstance(error, Unavailable):
         headers["Retry-After"] = _seconds(error.retry_after_seconds)
     elif isinstance(error, LoadFailed):
         headers["Retry-After"] = _seconds(error.retry_after_seconds or LONGEST_RETRY)

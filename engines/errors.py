@@ -17,7 +17,8 @@ Whose fault an error is, is decided by its class::
     │   ├── GenerationFailed
     │   │   ├── BrokenPicture       what was computed are no numbers
     │   │   └── DeviceFailed        the GPU computes nothing more for this process
-    │   └── OutOfMemory
+    │   ├── OutOfMemory
+    │   └── HostMemoryExhausted     the process was ended, because its machine's memory was full
     ├── StorageFailed               pictures or files cannot be kept, or read back
     ├── GenerationStopped           somebody asked for the run to end
     ├── DeadlineExceeded            the time that the caller has given is over
@@ -26,7 +27,6 @@ Whose fault an error is, is decided by its class::
         ├── EngineBusy
         ├── EngineLeaving           the engine is going to sleep and takes no new work
         └── EngineLost              its process died under the call
-            └── HostMemoryExhausted it was ended for its machine's sake
 
 Every argument reaches ``Exception.__init__`` and the text is built in ``__str__``: Ray rebuilds an
 exception from ``args`` on the other side of a handle, and turns one that it cannot rebuild into an
@@ -251,6 +251,20 @@ class OutOfMemory(EngineFault):
         return f"The model {self.model!r} ran out of memory: {words}"
 
 
+class HostMemoryExhausted(EngineFault):
+    """The engine's process was ended, because its machine was running out of memory."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model, "its machine was running out of memory")
+        self.args = (model,)
+
+    def __str__(self) -> str:
+        return (
+            f"The engine of {self.model!r} was ended: {self.reason}. A smaller picture, or fewer of them at "
+            "once, takes less."
+        )
+
+
 class ModerationBlocked(InvalidRequest):
     """The model's safety checker objects to what was drawn; nothing of it is handed out."""
 
@@ -372,13 +386,3 @@ class EngineLost(Unavailable):
 
     def __str__(self) -> str:
         return f"The engine of {self.model!r} was lost while it worked on the request."
-
-
-class HostMemoryExhausted(EngineLost):
-    """The cluster ended the engine's process, because its machine was running out of memory."""
-
-    def __str__(self) -> str:
-        return (
-            f"The engine of {self.model!r} was ended: its machine was running out of memory. A smaller "
-            "picture, or fewer of them at once, takes less."
-        )

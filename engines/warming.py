@@ -96,10 +96,13 @@ class Warming:
         if parked is None:
             return False
         self._task = None
-        self._parked = True
         self._latest = LoadProgress(phase=LoadPhase.STARTING, bytes_total=self._card.size)
         self._bring = lambda report: bringing.come_back(brought.model, brought.schema, parked, report)
-        return await asyncio.get_running_loop().run_in_executor(self._executor, bringing.set_aside, parked)
+        loop = asyncio.get_running_loop()
+        aside = await loop.run_in_executor(self._executor, bringing.set_aside, parked)
+        # Unless somebody has asked for them meanwhile.
+        self._parked = aside and self._task is None
+        return aside
 
     def _load(self, report: Report) -> Brought:
         report(LoadProgress(phase=LoadPhase.IMPORTING, bytes_total=self._card.size))

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from engines.calls import EngineOptions
 from engines.errors import EngineError
 from gateway.needs import need_of
-from gateway.placement import GPU_MEMORY, Claim, Room, decide
+from gateway.placement import GPU_MEMORY, Claim, Decision, Room, decide
 
 _logger = logging.getLogger(__name__)
 
@@ -41,8 +41,9 @@ class Demand:
     the nodes of its running replicas, ``gpus`` what one of them was seen to have reserved, ``parked`` whether
     its weights are set aside. ``waiting_seconds`` is how long nobody has had a turn although somebody waits,
     ``None`` where nobody does; ``waking`` the number of the waking under way here, 0 where there is none;
-    ``busy`` says that requests are worked on or expected at once, ``wanted`` that anybody asks for it, more
-    than its being kept warm; ``told_to_sleep`` that it was sent to sleep by hand although it is kept warm.
+    ``looking`` says that a running engine was found and has not answered yet where it stands, ``busy`` that
+    requests are worked on or expected at once, ``wanted`` that anybody asks for it, more than its being kept
+    warm; ``told_to_sleep`` that it was sent to sleep by hand although it is kept warm.
     """
 
     options: EngineOptions
@@ -51,6 +52,7 @@ class Demand:
     waiting_seconds: float | None = None
     waking: int = 0
     busy: bool = False
+    looking: bool = False
     wanted: bool = False
     told_to_sleep: bool = False
     places: tuple[str, ...] = ()
@@ -143,7 +145,9 @@ class Conductor:
             if self._rests(model, demand):
                 wanted[model] = replace(demand, waking=0, waiting_seconds=None)
         claims = {model: self._claim(model, demand, rooms) for model, demand in wanted.items()}
-        decision = decide(claims.values(), rooms, patience=self._patience)
+        # Whether they are parked, and take no room, is known in a moment: until then nobody leaves or wakes.
+        looking = any(demand.looking for demand in wanted.values())
+        decision = Decision() if looking else decide(claims.values(), rooms, patience=self._patience)
         for model, room in decision.wake.items():
             self._granted[model] = room
             self._parked.pop(model, None)
@@ -269,6 +273,7 @@ def _together(one: Demand, other: Demand) -> Demand:
         waiting_seconds=max(waiting) if waiting else None,
         waking=one.waking or other.waking,
         busy=one.busy or other.busy,
+        looking=one.looking or other.looking,
         wanted=one.wanted or other.wanted,
         told_to_sleep=one.told_to_sleep or other.told_to_sleep,
         places=max(one.places, other.places, key=len),

@@ -12,10 +12,10 @@ from starlette.responses import Response, StreamingResponse
 from compat import events
 from engines.calls import EngineCall, EngineEvent, EngineResult
 from engines.errors import EngineError
-from gateway.lifecycle import Status
 from gateway.registry import ModelEntry
 from gateway.remotes import RemoteEntry
 from gateway.service import Service
+from gateway.status import Status
 from gateway.under_way import Request, current
 
 T = TypeVar("T")

@@ -12,7 +12,9 @@
 
 A waking is a call of its own (the engine's ``warm`` stream), shared by everybody who waits; no
 request of a user is ever queued in front of a sleeping engine. It begins when `grant` says that there
-is room. The effects go through `Engine`, so the machine runs in tests without Ray.
+is room. One that finds an engine running, after a restart, first looks where that stands: ready, still
+loading, or parked, and then PARKED is where it ends. The effects go through `Engine`, so the machine runs
+in tests without Ray.
 """
 
 from __future__ import annotations
@@ -20,12 +22,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
-from engines.calls import EngineCall, EngineEvent, EngineResult, LoadPhase, LoadProgress
+from engines.calls import LoadPhase, LoadProgress
 from engines.errors import (
     EngineError,
     EngineLeaving,
@@ -35,6 +36,8 @@ from engines.errors import (
     ModelLoading,
 )
 from engines.schema import PipelineSchema
+from gateway.engine import Engine
+from gateway.status import State, Status
 
 _logger = logging.getLogger(__name__)
 
@@ -44,75 +47,16 @@ USUAL_LOAD_SECONDS: Final = 10.0
 LOSSES: Final = 3
 """How many engines may die under one waking before it counts as failed."""
 LOOK_AGAIN_SECONDS: Final = 0.25
-WHO_KILLS: Final = "a limit of memory is the usual cause, and the machine's own log names it"
-"""What is said where a process was killed without a word."""
+NOTICE_SECONDS: Final = 15.0
+"""How long Serve may go on listing an engine that is dead."""
+ANSWER_SECONDS: Final = 5.0
+"""How long an engine that is asked where it stands may take before it is no longer waited for."""
+WHO_KILLS: Final = (
+    "where its process was killed, a limit of memory is the usual cause, and the machine's own log names it"
+)
+"""What is said where an engine is gone without a word."""
 WAITING_FOR_ROOM: Final = "waiting_for_room"
 """The phase of a waking before the engine's own: others hold the room."""
-
-
-class State(StrEnum):
-    """Where a model stands."""
-
-    ASLEEP = "asleep"
-    WAKING = "waking"
-    READY = "ready"
-    BUSY = "busy"
-    DRAINING = "draining"
-    """It ends what it is at, and then sleeps."""
-    PARKED = "parked"
-    """Its weights wait in the host's memory; it wakes faster from there."""
-    FAILED = "failed"
-    REMOTE = "remote"
-    """Another server answers for it, and knows where it stands."""
-
-
-class Engine(Protocol):
-    """What the gateway can do with a model's engine."""
-
-    def running(self) -> bool:
-        """Whether a replica runs, known without a call."""
-
-    def places(self) -> Sequence[str]:
-        """The nodes of the running replicas."""
-
-    def warm(self, *, look: bool = False) -> AsyncIterator[LoadProgress]:
-        """Wake the engine and follow its load; with ``look``, weights that are set aside stay there."""
-
-    def generate(self, call: EngineCall) -> Awaitable[EngineResult]:
-        """Draw."""
-
-    def stream(self, call: EngineCall) -> AsyncGenerator[EngineEvent]:
-        """Draw, and tell of the way."""
-
-    def release(self, *, only_if_idle: bool) -> Awaitable[bool]:
-        """Send the engine to sleep once its work has ended; says whether it goes."""
-
-    def park(self) -> Awaitable[bool]:
-        """Move its weights to the host's memory; says whether it did."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """A look at a model. ``progress`` is the read share of its weights, 0 to 1.
-
-    ``estimated_seconds`` is how long a waking usually takes, ``eta_seconds`` what is left of this one;
-    ``position`` the place of the request that looks, from 1, where it waits for its turn.
-    """
-
-    state: State
-    phase: str | None = None
-    component: str | None = None
-    progress: float | None = None
-    bytes_loaded: int | None = None
-    bytes_total: int | None = None
-    elapsed_seconds: float | None = None
-    estimated_seconds: float | None = None
-    eta_seconds: float | None = None
-    reason: str | None = None
-    retry_after_seconds: float | None = None
-    active_requests: int = 0
-    waiting_requests: int = 0
-    position: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,14 +119,20 @@ class Lifecycle:
         return self.state is State.READY
 
     @property
+    def looking(self) -> bool:
+        """Whether a running engine was found, and has not said yet where it stands."""
+        fresh = time.monotonic() - self._asked < ANSWER_SECONDS
+        return self._looking and self._state is State.WAKING and fresh
+
+    @property
     def waking_seconds(self) -> float | None:
         """How long ago the waking under way was asked for, ``None`` where there is none."""
-        return time.monotonic() - self._asked if self._state is State.WAKING else None
+        return time.monotonic() - self._asked if self.waking_number else None
 
     @property
     def waking_number(self) -> int:
         """Which waking is under way, counted from 1; 0 where there is none."""
-        return self._number if self._state is State.WAKING else 0
+        return self._number if self._state is State.WAKING and not self._looking else 0
 
     @property
     def ready_seconds(self) -> float:
@@ -214,16 +164,19 @@ class Lifecycle:
         """Start waking the model, or join the waking under way; never waits itself.
 
         The task ends when the model is ready and raises `LoadFailed` when it is not going to be. One that
-        only ``look``s, and that nobody else joins, ends as well where the model is found parked.
+        only ``look``s asks a running engine where it stands, needs no room for that, and unless somebody
+        joins it ends as well where the model is found parked.
 
         Raises:
             LoadFailed: at once, while the back-off after a failed load lasts.
         """
-        self._looking = look and (self._looking or self._waking is None)
         if self._waking is not None:
+            if self._looking and not look:
+                self._stop_looking()
             return self._waking
         if self._state is State.FAILED and (rest := self._retry_at - time.monotonic()) > 0:
             raise self._failure(rest)
+        self._looking = look
         self._asked = self._started = time.monotonic()
         self._number += 1
         self._progress = None
@@ -244,7 +197,7 @@ class Lifecycle:
 
     def give_up(self) -> None:
         """End a waking that has no room yet: nobody wants it any more."""
-        if self._waking is not None and not self._granted.is_set():
+        if self._waking is not None and not self._granted.is_set() and not self._looking:
             self._waking.cancel()
             self._waking = None
             self._become(State.ASLEEP)
@@ -298,7 +251,8 @@ class Lifecycle:
 
     async def _wake(self) -> None:
         try:
-            await self._granted.wait()
+            if not self._looking:
+                await self._granted.wait()
             await self._follow_to_the_end()
         except EngineError as error:
             self._fail(error.reason if isinstance(error, LoadFailed) else str(error))
@@ -315,13 +269,20 @@ class Lifecycle:
         The room of one that is gone is free for all: a successor needs a permission of its own.
         """
         losses = 0
+        noticed_by = time.monotonic() + NOTICE_SECONDS
         while True:
             try:
                 return await self._follow()
             except EngineLeaving:
+                if self._looking:
+                    return self._become(State.DRAINING)
                 _logger.info("%s: waiting for the leaving engine to be gone", self._model)
-            except EngineLost as error:
-                losses += 1
+            except (EngineLost, HostMemoryExhausted) as error:
+                if self._looking:
+                    return self._become(State.ASLEEP)
+                # One that said nothing had died before, and is listed all the same.
+                listed = self._progress is None and self._engine.running()
+                losses += not listed or time.monotonic() > noticed_by
                 if losses == LOSSES:
                     raise LoadFailed(self._model, self._death(error)) from error
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
@@ -330,22 +291,22 @@ class Lifecycle:
                 self._on_change()
                 await self._granted.wait()
 
-    def _death(self, error: EngineLost) -> str:
+    def _death(self, error: EngineLost | HostMemoryExhausted) -> str:
         """What is to be said of engines that died, one after the other, while they loaded the model."""
         seen = self._progress
         doing = f" ({seen.component or seen.phase.value})" if seen else ""
-        if isinstance(error, HostMemoryExhausted):
-            cause = "its machine was running out of memory"
-        else:
-            cause = WHO_KILLS
-        return f"its process was killed {LOSSES} times in a row while it loaded{doing}: {cause}"
+        cause = error.reason if isinstance(error, HostMemoryExhausted) else WHO_KILLS
+        return f"its engine was lost {LOSSES} times in a row while it loaded{doing}: {cause}"
 
     async def _follow(self) -> None:
         loaded_before = True
+        self._progress = None
         async for progress in self._engine.warm(look=self._looking):
             if progress.phase is LoadPhase.PARKED:
                 return await self._found_parked()
             self._progress = progress
+            if self._looking and progress.phase not in (LoadPhase.READY, LoadPhase.FAILED):
+                self._stop_looking()
             if progress.phase is LoadPhase.FAILED:
                 raise LoadFailed(self._model, progress.reason or "the engine gave no reason")
             if progress.phase is LoadPhase.READY:
@@ -358,8 +319,15 @@ class Lifecycle:
         if self._looking:
             self._become(State.PARKED)
         else:
-            # Somebody has joined, who wants it on its device.
+            # Somebody has joined, who wants it on its device: for that there must be room.
+            await self._granted.wait()
             await self._follow()
+
+    def _stop_looking(self) -> None:
+        """Make the look under way a waking like any other."""
+        self._looking = False
+        self._asked = self._started = time.monotonic()
+        self._on_change()
 
     def _become_ready(self, progress: LoadProgress, loaded_before: bool) -> None:
         self._became_ready = time.monotonic()
@@ -407,6 +375,12 @@ class Lifecycle:
             eta_seconds=eta,
             retry_after_seconds=min(60.0, max(1.0, eta)),
         )
+
+
+def raise_failure(waking: asyncio.Task[None]) -> None:
+    """Raise what a waking that has ended failed with."""
+    if waking.done() and not waking.cancelled():
+        waking.result()
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

@@ -11,9 +11,9 @@ from compat.events import frame
 from engines.calls import EncodedImage, EngineEvent, EngineResult, Preview, StepProgress
 from engines.native_schema import method_request
 from engines.schema import UNSET, MethodSchema, PipelineSchema, names, parameter_schema
-from gateway.lifecycle import Status
 from gateway.native_answers import Health, Loading, MethodParameters, ModelRow, ModelSchema
 from gateway.registry import Entry, ModelEntry, native_path
+from gateway.status import Status
 
 HEADLINE_DEFAULTS: Final = ("num_inference_steps", "guidance_scale", "width", "height")
 """The defaults that ``/schema`` repeats at its top."""

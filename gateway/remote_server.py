@@ -28,13 +28,13 @@ from compat.remote_errors import (
 )
 from gateway import native
 from gateway.answers import json_answer
-from gateway.lifecycle import State, Status
 from gateway.middleware import request_id
 from gateway.registry import native_path
 from gateway.remote_calls import ImagesCall, NativeCall, NativeRoute
 from gateway.remote_failures import translated
 from gateway.remote_stream import stream_answer
 from gateway.remotes import RemoteEntry
+from gateway.status import State, Status
 
 _logger = logging.getLogger(__name__)
 

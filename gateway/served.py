@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
 
-from engines.calls import LARGEST_SEED, EngineCall, EngineEvent, EngineResult, Preview
+from engines.calls import EngineCall, EngineEvent, EngineResult, Preview
 from engines.errors import (
     EngineError,
     EngineLeaving,
@@ -23,17 +22,18 @@ from engines.errors import (
 )
 from gateway.callers import caller
 from gateway.conductor import Demand, Verdict
-from gateway.lifecycle import LOOK_AGAIN_SECONDS, Awake, Engine, Lifecycle, State, Status
+from gateway.engine import Engine
+from gateway.lifecycle import LOOK_AGAIN_SECONDS, Awake, Lifecycle, raise_failure
 from gateway.memory import Learned
 from gateway.registry import ModelEntry
+from gateway.status import State, Status
+from gateway.trials import LOSSES, Trials
 from gateway.under_way import current
 from gateway.waiting import Seat, WaitingLine
 from gateway.wants import Wants
 
 _logger = logging.getLogger(__name__)
 
-TRIES: Final = 3
-"""How often a call is sent to an engine that dies, or leaves, under it."""
 ATTACH_SECONDS: Final = 0.5
 """How long a call waits to learn that a running engine, found after a restart, is loaded."""
 TELL_SECONDS: Final = 1.0
@@ -152,6 +152,9 @@ class ServedModel:
         if running and self.life.state is State.ASLEEP:
             # Somebody has called the model, at another gateway: it is kept warm again.
             self._told_to_sleep = False
+        if not running and self.life.state is not State.WAKING:
+            # Whoever was told to come back finds it asleep, and is told so again.
+            self._wants.rest()
         self.life.presence_changed(running)
         self._changed()
 
@@ -199,7 +202,8 @@ class ServedModel:
         self._on_change()
         if self._engine.running():
             self.life.drain()
-            await self._engine.release(only_if_idle=False)
+            with contextlib.suppress(EngineLost, HostMemoryExhausted):  # one that is lost sleeps as well
+                await self._engine.release(only_if_idle=False)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_seconds):
                 while self.life.state not in (State.ASLEEP, State.FAILED):
@@ -217,24 +221,26 @@ class ServedModel:
             EngineError: what the engine raised.
         """
         seat = self._join()
-        done = False
+        trials, done = Trials(self.name), False
         try:
-            for attempt in range(1, TRIES + 1):
+            while True:
                 async for _ in self._turn(seat, hold_seconds):
                     pass
+                trials.begin()
                 try:
                     result = await self._engine.generate(call)
                     done = True
                     self._learn_from(result)
                     return result
-                except (EngineLost, EngineLeaving) as error:
-                    self._lost(seat, error, attempt, final=attempt == TRIES)
+                except LOSSES as error:
+                    self._lost(error)
+                    trials.lost(error)
+                    self.line.return_to(seat)
                 except OutOfMemory:
-                    if attempt == TRIES or not await self._made_room():
+                    if trials.last or not await self._made_room():
                         raise
         finally:
             self._leave(seat, done=done)
-        raise AssertionError("unreachable: the last try returns or raises")
 
     async def stream(self, call: EngineCall, *, hold_seconds: float) -> AsyncGenerator[EngineEvent | Status]:
         """As `generate`, telling of the way; while the request waits, where it stands from time to time.
@@ -245,11 +251,12 @@ class ServedModel:
             EngineBusy, ModelLoading, EngineError: as `generate`.
         """
         seat = self._join()
-        shown = done = False
+        trials, shown, done = Trials(self.name), False, False
         try:
-            for attempt in range(1, TRIES + 1):
+            while True:
                 async for status in self._turn(seat, hold_seconds):
                     yield status
+                trials.begin()
                 try:
                     # Closed at once when the reader leaves: that is what stops the drawing.
                     async with aclosing(self._engine.stream(call)) as events:
@@ -260,10 +267,12 @@ class ServedModel:
                                 self._learn_from(event)
                             yield event
                     return
-                except (EngineLost, EngineLeaving) as error:
-                    self._lost(seat, error, attempt, final=shown or attempt == TRIES)
+                except LOSSES as error:
+                    self._lost(error)
+                    trials.lost(error, final=shown)
+                    self.line.return_to(seat)
                 except OutOfMemory:
-                    if shown or attempt == TRIES or not await self._made_room():
+                    if shown or trials.last or not await self._made_room():
                         raise
         finally:
             self._leave(seat, done=done)
@@ -274,6 +283,8 @@ class ServedModel:
         Whoever waits for his turn is told that the engine is leaving, and may be served by its successor.
         """
         self._closed.set()
+        if self._sleeping is not None:
+            self._sleeping.cancel()
         self.life.close()
 
     async def _turn(self, seat: Seat, hold_seconds: float) -> AsyncIterator[Status]:
@@ -292,6 +303,8 @@ class ServedModel:
         while not seat.called.is_set():
             if self._closed.is_set():
                 raise EngineLeaving(self.name)
+            if waking is not None:
+                raise_failure(waking)
             now = time.monotonic()
             if self.life.ready:
                 deadline = now + hold_seconds
@@ -312,7 +325,7 @@ class ServedModel:
         """Wait for the end of the waking, so long at most: a failed one is raised."""
         waking = self.life.wake()
         await asyncio.wait([waking], timeout=seconds)
-        _raise_failure(waking)
+        raise_failure(waking)
 
     async def _waited(self, seat: Seat, waking: asyncio.Task[None] | None, seconds: float) -> bool:
         """Wait for the turn, or for the end of the waking: a failed one is raised."""
@@ -321,7 +334,7 @@ class ServedModel:
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if waking is not None:
-                _raise_failure(waking)
+                raise_failure(waking)
             return seat.called.is_set()
         finally:
             for each in own:
@@ -341,18 +354,13 @@ class ServedModel:
         self._wants.rest()
         self._on_change()
 
-    def _lost(self, seat: Seat, error: EngineLost | EngineLeaving, attempt: int, *, final: bool) -> None:
-        _logger.warning("%s (try %d of %d)", error, attempt, TRIES)
+    def _lost(self, error: EngineError) -> None:
         if not self._engine.running():
             self.life.presence_changed(False)
         elif isinstance(error, EngineLeaving):
             self.life.drain()
         else:
             self.life.lost()
-        # What fills the memory of a machine twice fills it a third time.
-        if final or (attempt > 1 and isinstance(error, HostMemoryExhausted)):
-            raise error
-        self.line.return_to(seat)
         self._on_change()
 
     async def _made_room(self) -> bool:
@@ -370,13 +378,17 @@ class ServedModel:
     def _became_ready(self, awake: Awake) -> None:
         self._wants.ready(awake.memory_bytes, awake.gpus)
         self._on_learned(self, awake)
-        if self._told_to_sleep and not self._wanted:
-            # While its engine could not be reached yet.
+        if self._told_to_sleep and not self._wanted:  # while its engine could not be reached yet
             self._sleeping = asyncio.create_task(self._sleep_at_last())
 
     async def _sleep_at_last(self) -> None:
-        with contextlib.suppress(EngineError):
-            await self.sleep()
+        """Sleep after all, unless another gateway has a call for the model by now."""
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        try:
+            if not self._wanted and await self._engine.release(only_if_idle=True):
+                self.life.drain()
+        except EngineError as error:
+            _logger.warning("%s could not be put to sleep: %s", self.name, error)
 
     def _learn_from(self, result: EngineResult) -> None:
         if self._wants.learn(result.memory_bytes):
@@ -385,15 +397,3 @@ class ServedModel:
     def _changed(self) -> None:
         self.line.advance()
         self._on_change()
-
-
-def _raise_failure(waking: asyncio.Task[None]) -> None:
-    if waking.done() and not waking.cancelled():
-        waking.result()
-
-
-def seeded(call: EngineCall) -> EngineCall:
-    """The call with a seed: a random one where none was asked for."""
-    if call.seed is not None:
-        return call
-    return replace(call, seed=secrets.randbelow(LARGEST_SEED - call.count))

@@ -26,6 +26,7 @@ from gateway.batches import Batches
 from gateway.conductor import Conductor
 from gateway.coordination import Coordination, Exchange
 from gateway.deployments import application_name
+from gateway.engine import Engine
 from gateway.fetching import Fetcher
 from gateway.files import Files
 from gateway.idempotency import Idempotency
@@ -35,13 +36,15 @@ from gateway.jobs.calls import JobCall
 from gateway.jobs.job import Answer
 from gateway.jobs.work import Told
 from gateway.keeping import Keeping
-from gateway.lifecycle import Awake, Engine, State, Status
+from gateway.lifecycle import Awake
 from gateway.memory import Learned, ModelMemory
 from gateway.registry import Entry, ModelEntry, Registry
 from gateway.remotes import RemoteEntry
-from gateway.served import ServedModel, seeded
+from gateway.served import ServedModel
 from gateway.settings import Settings
+from gateway.status import State, Status
 from gateway.storage import Storage
+from gateway.trials import MOST_LOSSES, seeded
 from gateway.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -242,13 +245,15 @@ class Service:
         Raises:
             EngineError: what trying again does not cure, or ``until`` has come.
         """
+        losses = 0
         while True:
             await self.served(model).line.empty()
             try:
                 return await self.generate(model, call, hold_seconds=self.settings.hold_seconds)
             except (LoadFailed, ModelLoading, EngineBusy, EngineLost, EngineLeaving) as error:
+                losses += isinstance(error, EngineLost)
                 wait = error.retry_after_seconds or 1.0
-                if time.time() + wait > until:
+                if losses == MOST_LOSSES or time.time() + wait > until:
                     raise
                 await asyncio.sleep(wait)
 

@@ -73,7 +73,7 @@ def fault_in(message: str) -> str:
     what = kind.rpartition(".")[2]
     if what.isidentifier():
         return f"its engine does not start: {what}; the log of the gateway says more"
-    return f"its engine does not start: its process was killed; {WHO_KILLS}"
+    return f"its engine does not start: its process dies; {WHO_KILLS}"
 
 
 async def _first(events: AsyncIterator[T]) -> tuple[T, ...]:

@@ -19,10 +19,10 @@ from engines.calls import EngineCall, EngineEvent, EngineResult, Preview
 from engines.errors import EngineError
 from gateway import native
 from gateway.drawing import followed
-from gateway.lifecycle import Status
 from gateway.middleware import request_id
 from gateway.registry import ModelEntry
 from gateway.service import Service
+from gateway.status import Status
 
 _logger = logging.getLogger(__name__)
 

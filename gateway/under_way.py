@@ -19,10 +19,10 @@ from compat.errors import CallerBusy, RequestNotFound
 from engines.calls import EngineEvent, EngineResult, StepProgress
 from engines.errors import DeadlineExceeded, GenerationStopped
 from gateway.deadlines import deadline, least
-from gateway.lifecycle import State, Status
 from gateway.native_answers import RequestRow
 from gateway.pace import USUAL_SECONDS, moved
 from gateway.settings import Settings
+from gateway.status import State, Status
 
 RATE: Final = tuple(f"x-ratelimit-{name}-requests" for name in ("limit", "remaining", "reset"))
 """OpenAI's headers on what is left of a caller's limit."""

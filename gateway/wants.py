@@ -7,9 +7,10 @@ import time
 from typing import Final
 
 from gateway.conductor import Demand
-from gateway.lifecycle import Lifecycle, State
+from gateway.lifecycle import Lifecycle
 from gateway.needs import EVERYTHING, memory_of
 from gateway.registry import ModelEntry
+from gateway.status import State
 from gateway.waiting import WaitingLine
 
 EXPECTED_SECONDS: Final = 10.0
@@ -59,6 +60,7 @@ class Wants:
             gpus=self._gpus,
             parked=life.state is State.PARKED,
             busy=line.working > 0 or now < self._expected_until,
+            looking=life.looking,
             wanted=wanted,
             told_to_sleep=told_to_sleep,
             held_seconds=life.ready_seconds,

@@ -15,12 +15,12 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import httpx2
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engines.errors import InvalidParameter, StorageFailed
@@ -42,7 +42,8 @@ SPREAD: Final = 0.1
 SEND_SECONDS: Final = 15.0
 AT_ONCE: Final = 16
 TO_ONE: Final = 2
-"""Deliveries at once to one address: a receiver that takes its time delays nobody but itself."""
+"""Deliveries at once to one host and port: a receiver that takes its time delays nobody but itself."""
+READ_AT_ONCE: Final = 500
 POLL_SECONDS: Final = 5.0
 GONE: Final = 410
 """The receiver wants no more."""
@@ -56,6 +57,12 @@ class Delivery:
     url: str
     body: str
     attempts: int
+
+    @property
+    def receiver(self) -> str:
+        """Scheme, host and port of the address."""
+        url = httpx2.URL(self.url)
+        return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def signature(secrets: Sequence[str], delivery: Delivery, timestamp: int) -> str:
@@ -125,13 +132,15 @@ class Webhooks:
 
     async def _work(self) -> None:
         """Begin what is due, as far as there is room for it; what ends looks for more."""
-        begun = True
-        while begun and (room := AT_ONCE - len(self._trying)) > 0:
-            begun = False
-            for delivery in await self._due(room):
-                if self._sent_to()[delivery.url] < TO_ONE:
+        begun: set[str] = set()
+        while len(self._trying) < AT_ONCE and (due := await self._due(begun)):
+            before = len(begun)
+            for delivery in due:
+                if len(self._trying) < AT_ONCE and self._sent_to()[delivery.receiver] < TO_ONE:
                     self._begin(delivery)
-                    begun = True
+                    begun.add(delivery.id)
+            if len(begun) == before:
+                return
 
     def _begin(self, delivery: Delivery) -> None:
         def over(task: asyncio.Task[None]) -> None:
@@ -150,32 +159,34 @@ class Webhooks:
         task.add_done_callback(over)
 
     def _sent_to(self) -> Counter[str]:
-        """How many deliveries are on their way to each address."""
-        return Counter(delivery.url for delivery in self._trying.values())
+        """How many deliveries are on their way to each receiver."""
+        return Counter(delivery.receiver for delivery in self._trying.values())
 
-    async def _due(self, most: int) -> list[Delivery]:
+    async def _due(self, begun: Collection[str]) -> list[Delivery]:
+        """The oldest of what is due, without what was ``begun`` or goes to a receiver that is busy."""
         now = self._clock()
-        trying = [delivery.id for delivery in self._trying.values()]
-        full = [url for url, count in self._sent_to().items() if count >= TO_ONE]
+        trying = {*begun, *(delivery.id for delivery in self._trying.values())}
+        full = [receiver for receiver, count in self._sent_to().items() if count >= TO_ONE]
 
         async def look(connection: AsyncConnection) -> list[Delivery]:
             # What was put off in the future was put off before the clock was set back.
             due = or_(DELIVERIES.c.next_at <= now, DELIVERIES.c.next_at - DELIVERIES.c.pause > now + 1)
             columns = (DELIVERIES.c.id, DELIVERIES.c.url, DELIVERIES.c.body, DELIVERIES.c.attempts)
-            wanted = select(*columns).where(
-                due, DELIVERIES.c.id.not_in(trying), DELIVERIES.c.url.not_in(full)
-            )
+            elsewhere = (~_goes_to(receiver) for receiver in full)
+            wanted = select(*columns).where(due, DELIVERIES.c.id.not_in(trying), *elsewhere)
             return [
                 Delivery(*row)
-                for row in await connection.execute(wanted.order_by(DELIVERIES.c.next_at).limit(most))
+                for row in await connection.execute(wanted.order_by(DELIVERIES.c.next_at).limit(READ_AT_ONCE))
             ]
 
         return await self._database.read(look)
 
     async def _try(self, delivery: Delivery) -> None:
-        if not await self._put_off(delivery):
-            return
-        failure = await self._send(delivery)
+        failure: str | None = "its last try was cut off"
+        if delivery.attempts <= len(self._pauses):
+            if not await self._put_off(delivery):
+                return
+            failure = await self._send(delivery)
         if failure is None:
             _logger.info("%s was delivered", delivery.id)
         elif delivery.attempts < len(self._pauses):
@@ -236,3 +247,9 @@ class Webhooks:
                 return f"the receiver answered with status {answer.status_code}"
         except (httpx2.HTTPError, OSError, TimeoutError) as error:
             return f"the receiver cannot be reached ({type(error).__name__})"
+
+
+def _goes_to(receiver: str) -> ColumnElement[bool]:
+    """Whether a delivery's address is that of this receiver, as far as it is written in the usual way."""
+    url = DELIVERIES.c.url
+    return or_(url == receiver, *(url.startswith(receiver + mark, autoescape=True) for mark in "/?#"))

@@ -31,10 +31,11 @@ from gateway.jobs.calls import JobCall, read
 from gateway.jobs.job import DRAWING, WAITING, Answer, Job
 from gateway.jobs.store import JobStore
 from gateway.leases import Lease
-from gateway.lifecycle import State, Status
 from gateway.middleware import request_id
 from gateway.objects import Objects
 from gateway.rounds import Rounds
+from gateway.status import State, Status
+from gateway.trials import MOST_LOSSES
 
 _logger = logging.getLogger(__name__)
 
@@ -42,8 +43,6 @@ AT_ONCE: Final = 2
 """Jobs of one model that are sent to it at once: one is drawn, and the next is there when it ends."""
 MOST_CLAIMS: Final = 10
 """A job that was begun so often without coming to an end is the one that ends gateways."""
-MOST_LOSSES: Final = 3
-"""A job that so many engines died under, each of them replaced several times, is the one that ends them."""
 MOST_LOAD_FAILURES: Final = 5
 """A model that so many loads in a row have failed of has something that waiting does not cure."""
 POLL_SECONDS: Final = 2.0

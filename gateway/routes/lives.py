@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Response
 from compat.remote_errors import NativeRoutesAbsent
 from gateway import native
 from gateway.answers import json_answer
-from gateway.lifecycle import State, Status
 from gateway.registry import ModelEntry, native_path
 from gateway.routes.dependencies import ServiceOf
 from gateway.service import Service
+from gateway.status import State, Status
 
 router = APIRouter(tags=["native"])
 

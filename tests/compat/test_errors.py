@@ -162,8 +162,7 @@ def test_what_can_succeed_later_says_when_in_whole_seconds_of_at_most_a_minute(
     error: errors.EngineError,
 ) -> None:
     wait = render(error).headers.get("Retry-After")
-    later = isinstance(error, errors.Unavailable) and not isinstance(error, errors.HostMemoryExhausted)
-    assert (wait is not None) == (later or isinstance(error, errors.LoadFailed))
+    assert (wait is not None) == isinstance(error, errors.Unavailable | errors.LoadFailed)
     assert wait is None or 1 <= int(wait) <= 60
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
 from engines.calls import EngineCall, EngineEvent, EngineOptions, EngineResult, LoadProgress
 from engines.card import ModelCard
@@ -111,6 +111,17 @@ def services(count: int, configuration: GatewayConfig, rooms: Sequence[Room] = (
     for each in made:
         each.configure(configuration)
     return made
+
+
+@asynccontextmanager
+async def closing(*services: Service) -> AsyncIterator[None]:
+    """Close these at the end, whatever happens."""
+    try:
+        yield
+    finally:
+        for each in services:
+            each.close()
+            await each._keeping.settled()
 
 
 def _tell(services: Sequence[Service], model: str, running: bool) -> None:

@@ -94,6 +94,17 @@ async def test_idle_model_is_told_to_leave_and_the_room_given_when_it_is_gone() 
     assert await stage.told(b=waking()) == {"b": Verdict.GO}
 
 
+async def test_nobody_leaves_while_it_is_not_known_whether_another_is_parked() -> None:
+    stage = Stage()
+    for name in "ab":
+        stage.seats[name].running = ("node",)
+    found = demand(idle_seconds=9.0, looking=True)
+    assert await stage.told(a=demand(idle_seconds=9.0), b=found) == {"a": Verdict.GO, "b": Verdict.GO}
+    known = demand(idle_seconds=9.0, parked=True)
+    assert await stage.told(a=demand(idle_seconds=9.0), b=known) == {"a": Verdict.GO, "b": Verdict.PARKED}
+    assert [stage.seats[name].asked for name in "ab"] == [[], []]
+
+
 async def test_model_gives_no_turns_while_it_is_being_told_to_leave() -> None:
     stage = Stage()
     stage.seats["a"].running = ("node",)

@@ -13,10 +13,10 @@ from openai import AsyncOpenAI
 from engines.detection import demo_card
 from gateway.answering import FALLBACK_HEADER
 from gateway.app import create_app
-from gateway.lifecycle import State
 from gateway.registry import ModelEntry
 from gateway.remotes import RemoteEntry
 from gateway.service import GatewayConfig, Service
+from gateway.status import State
 from tests.gateway.conftest import demo_config
 from tests.gateway.elsewhere import Elsewhere
 from tests.gateway.in_process import InProcessEngine

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 import pytest
 
 from engines.calls import EngineCall, EngineEvent, EngineResult, LoadPhase, LoadProgress
 from engines.errors import EngineLeaving, EngineLost, HostMemoryExhausted, LoadFailed
-from gateway.lifecycle import LOSSES, Awake, Lifecycle, State
+from gateway.lifecycle import LOSSES, Awake, Lifecycle
+from gateway.status import State
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +23,7 @@ FAILED = LoadProgress(phase=LoadPhase.FAILED, reason="the unet is truncated")
 class DrivenEngine:
     """Yields, waking by waking, the reports it was given; a report that is an error is raised."""
 
-    def __init__(self, *wakings: list[LoadProgress | Exception]) -> None:
+    def __init__(self, *wakings: Sequence[LoadProgress | Exception]) -> None:
         self.wakings = list(wakings)
         self.go_on = asyncio.Event()
         self.wakes = 0
@@ -57,6 +58,12 @@ class DrivenEngine:
 
     async def park(self) -> bool:
         raise NotImplementedError
+
+
+def dying(error: Exception) -> DrivenEngine:
+    """An engine that dies of this while it loads, as often as it may."""
+    reports: list[LoadProgress | Exception] = [LOADING, error]
+    return DrivenEngine(*[reports] * LOSSES)
 
 
 def lifecycle(engine: DrivenEngine, *, backoff: float = 60.0, estimate: float | None = None) -> Lifecycle:
@@ -150,18 +157,25 @@ async def test_leaving_engine_is_asked_again_until_its_successor_answers() -> No
 
 
 async def test_engine_that_dies_again_and_again_counts_as_failed() -> None:
-    engine = DrivenEngine([EngineLost("m")], [EngineLost("m")], [LOADING, EngineLost("m")])
+    engine = dying(EngineLost("m"))
     engine.go_on.set()
     life = lifecycle(engine)
-    with pytest.raises(LoadFailed, match=r"killed 3 times in a row while it loaded \(unet\): a limit"):
+    with pytest.raises(LoadFailed, match=r"lost 3 times in a row while it loaded \(unet\): where its"):
         await ready(life)
 
 
 async def test_engines_ended_for_want_of_memory_are_said_to_be_so() -> None:
-    wakings: list[list[LoadProgress | Exception]] = [[HostMemoryExhausted("m")] for _ in range(LOSSES)]
-    life = lifecycle(DrivenEngine(*wakings))
+    engine = dying(HostMemoryExhausted("m"))
+    engine.go_on.set()
     with pytest.raises(LoadFailed, match="its machine was running out of memory"):
-        await ready(life)
+        await ready(lifecycle(engine))
+
+
+async def test_dead_engine_that_is_still_listed_is_no_loss_of_this_waking() -> None:
+    dead: list[list[LoadProgress | Exception]] = [[HostMemoryExhausted("m")] for _ in range(LOSSES + 1)]
+    life = lifecycle(DrivenEngine(*dead, [READY]))
+    await ready(life)
+    assert life.ready
 
 
 async def test_model_is_asleep_when_its_last_replica_is_gone() -> None:
@@ -186,26 +200,44 @@ async def test_parked_engine_found_after_a_restart_stays_parked_until_it_is_call
     engine = DrivenEngine([PARKED], [READY])
     life = lifecycle(engine)
     life.presence_changed(True)
-    life.grant(life.waking_number)
-    while life.state is State.WAKING:
-        await asyncio.sleep(0)
+    assert (life.looking, life.waking_number, life.waking_seconds) == (True, 0, None)
+    async with asyncio.timeout(5):
+        while life.state is State.WAKING:
+            await life.changed()
     assert life.state is State.PARKED
     await ready(life)
     assert life.ready
     assert engine.looks == [True, False]
 
 
-async def test_caller_who_joins_a_look_has_the_parked_engine_woken() -> None:
+async def test_caller_who_joins_a_look_has_the_parked_engine_woken_once_there_is_room() -> None:
     engine = DrivenEngine([LOADING, PARKED], [READY])
     life = lifecycle(engine)
     life.presence_changed(True)
+    async with asyncio.timeout(5):
+        while not engine.looks:
+            await asyncio.sleep(0.01)
+    waking = life.wake()
+    engine.go_on.set()
+    await asyncio.sleep(0.05)
+    assert engine.looks == [True]
     life.grant(life.waking_number)
-    while not engine.looks:
-        await asyncio.sleep(0)
-    asyncio.get_running_loop().call_later(0.02, engine.go_on.set)
-    await ready(life)
+    async with asyncio.timeout(5):
+        await waking
     assert life.ready
     assert engine.looks == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("found", "state"), [(EngineLeaving("m"), State.DRAINING), (EngineLost("m"), State.ASLEEP)]
+)
+async def test_engine_that_goes_while_it_is_looked_at_is_not_followed(found: Exception, state: State) -> None:
+    life = lifecycle(DrivenEngine([found]))
+    life.presence_changed(True)
+    async with asyncio.timeout(5):
+        while life.state is State.WAKING:
+            await life.changed()
+    assert life.state is state
 
 
 async def test_waking_begins_when_there_is_room() -> None:

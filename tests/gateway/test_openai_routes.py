@@ -138,23 +138,3 @@ async def test_openai_call_survives_losing_its_engine(service: Service, sdk: Asy
     assert answer.data
     assert len(seeds) == 2
     assert seeds[0] == seeds[1] is not None
-
-
-async def test_call_that_fills_the_machines_memory_twice_is_not_tried_again(
-    service: Service, sdk: AsyncOpenAI
-) -> None:
-    from engines.errors import HostMemoryExhausted
-
-    tries = 0
-
-    async def dying(_: object) -> None:
-        nonlocal tries
-        tries += 1
-        raise HostMemoryExhausted("demo")
-
-    service.served("demo").engine.generate = dying  # type: ignore[method-assign, assignment]  # as above
-    with pytest.raises(openai.InternalServerError) as caught:
-        await sdk.images.generate(model="demo", prompt="hills")
-    assert (caught.value.status_code, caught.value.code) == (507, "out_of_memory")
-    assert "A smaller picture" in caught.value.message
-    assert tries == 2

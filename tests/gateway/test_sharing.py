@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -13,12 +13,12 @@ from engines.detection import demo_card
 from engines.errors import ModelLoading, OutOfMemory, UnknownModel
 from engines.schema import PipelineSchema
 from gateway.callers import caller
-from gateway.coordination import AWAKE_SECONDS
-from gateway.lifecycle import State
+from gateway.conductor import Demand, Verdict
 from gateway.needs import GIGABYTE
 from gateway.placement import HOST_MEMORY, Room
 from gateway.service import GatewayConfig, Service
 from gateway.settings import Settings
+from gateway.status import State
 from tests.gateway import in_process
 
 pytestmark = pytest.mark.anyio
@@ -60,6 +60,20 @@ async def drawn(service: Service, model: str, *, steps: int = 2, hold: float = 6
 def loads(service: Service) -> dict[str, int]:
     engines = {name: service.served(name).engine for name in ("a", "b")}
     return {name: engine.loads for name, engine in engines.items()}  # type: ignore[attr-defined]  # in_process
+
+
+def exchanges(service: Service) -> list[dict[str, Verdict]]:
+    """What the conductor tells this gateway from now on."""
+    told: list[dict[str, Verdict]] = []
+    coordination: Any = service._coordination
+    exchange = coordination._exchange
+
+    async def noted(gateway: str, demands: Mapping[str, Demand]) -> dict[str, Verdict]:
+        told.append(await exchange(gateway, demands))
+        return told[-1]
+
+    coordination._exchange = noted
+    return told
 
 
 async def contended(service: Service) -> tuple[asyncio.Task[EngineResult], asyncio.Task[EngineResult]]:
@@ -134,21 +148,37 @@ async def test_model_sent_to_sleep_is_kept_warm_at_no_gateway_until_somebody_cal
     def at_both(state: State) -> bool:
         return all(gateway.status("a").state is state for gateway in gateways)
 
-    await until(lambda: at_both(State.READY))
-    await one.served("a").sleep(10)
-    await until(lambda: at_both(State.ASLEEP))
-    # They speak with the conductor meanwhile.
-    await asyncio.sleep(AWAKE_SECONDS + 0.5)
-    assert at_both(State.ASLEEP)
-    assert engine.loads == 1
-    await drawn(other, "a")
-    await until(lambda: at_both(State.READY))
-    # From now on it is kept warm again.
-    await engine.release(only_if_idle=False)
-    await until(lambda: engine.loads == 3)
-    for gateway in gateways:
-        gateway.close()
-        await gateway._keeping.settled()
+    async with in_process.closing(*gateways):
+        await until(lambda: at_both(State.READY))
+        await one.served("a").sleep(10)
+        await until(lambda: at_both(State.ASLEEP))
+        spoken = exchanges(one), exchanges(other)
+        # The second speaks when it wakes the model, and the first every few seconds.
+        await until(lambda: bool(len(spoken[0]) > 1 and spoken[1]))
+        assert at_both(State.ASLEEP)
+        assert engine.loads == 1
+        await drawn(other, "a")
+        await until(lambda: at_both(State.READY))
+        # From now on it is kept warm again.
+        await engine.release(only_if_idle=False)
+        await until(lambda: engine.loads == 3)
+
+
+async def test_model_told_to_sleep_stays_for_a_caller_at_another_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, other = in_process.services(2, in_process.config(demo_card()))
+    engine: Any = one.served("demo").engine
+    async with in_process.closing(one, other):
+        with monkeypatch.context() as starting:
+            # Serve tells of a replica when its constructor has returned.
+            starting.setattr(engine, "running", lambda: False)
+            await one.served("demo").warm()
+            drawing = asyncio.create_task(drawn(other, "demo"))
+            await until(lambda: engine.loads == 1)
+            await one.served("demo").sleep()
+        assert (await drawing).images
+        assert engine.loads == 1
 
 
 async def test_model_that_somebody_is_coming_back_for_stays(share: Make) -> None:

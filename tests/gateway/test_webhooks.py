@@ -14,10 +14,11 @@ import httpx2
 import openai
 import pytest
 from openai import AsyncOpenAI
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from starlette.requests import Request
 from starlette.responses import Response
 
+from engines.errors import StorageFailed
 from gateway.database import Database
 from gateway.jobs.job import Answer
 from gateway.settings import Settings
@@ -138,8 +139,8 @@ async def test_slow_receiver_delays_nobody_but_itself(bench: Bench, receiver: Re
         await Response(status_code=204)(scope, receive, send)
 
     async with listening(slow) as url:
-        for _ in range(AT_ONCE + 4):
-            await bench.end_a_job(url)
+        for number in range(AT_ONCE + 4):
+            await bench.end_a_job(f"{url}/hook/{number}" if number % 2 else f"{url}?job={number}")
         bench.webhooks.start()
         bench.clock.now += 1
         await bench.end_a_job(receiver.url)
@@ -226,6 +227,39 @@ async def test_delivery_is_given_up_after_its_last_try_or_when_the_receiver_is_g
             bench.webhooks.look()
             await anyio.sleep(0.01)
     assert len(receiver.got) == 1
+
+
+async def test_delivery_whose_last_try_was_cut_off_is_given_up(bench: Bench, receiver: Receiver) -> None:
+    await bench.end_a_job(receiver.url)
+    begun = update(DELIVERIES).values(attempts=len(PAUSES) + 1)
+    await bench.database.write(lambda c: c.execute(begun))
+    bench.webhooks.start()
+    await bench.until_left(0)
+    assert receiver.got == []
+
+
+async def test_delivery_that_cannot_be_put_off_is_not_tried_on_and_on(
+    bench: Bench, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.end_a_job(receiver.url)
+    await bench.end_a_job("http://127.0.0.1:1/")
+    tried = asyncio.Event()
+    tries = 0
+
+    async def full(_: object) -> None:
+        nonlocal tries
+        tries += 1
+        tried.set()
+        raise StorageFailed("write", "the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.database, "write", full)
+        bench.webhooks.start()
+        await tried.wait()
+        await asyncio.sleep(0.5)
+        assert tries == 2
+    bench.webhooks.look()
+    await receiver.event(1)
 
 
 async def test_address_that_has_become_a_private_one_gets_nothing(tmp_path: Path, receiver: Receiver) -> None:
