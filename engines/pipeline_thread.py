@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Done = TypeVar("Done")
 
@@ -17,12 +17,11 @@ class PipelineThread:
     def __init__(self) -> None:
         self.executor = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
         """For work that nobody stops."""
-        self._runs: list[Future[object]] = []
+        self._runs: set[Future[Any]] = set()
 
     @property
     def busy(self) -> bool:
         """Whether a run is going on or waits, even one whose caller has gone."""
-        self._runs = [run for run in self._runs if not run.done()]
         return bool(self._runs)
 
     async def run(self, work: Callable[[], Done], stop: threading.Event) -> Done:
@@ -32,7 +31,9 @@ class PipelineThread:
         thread has really stopped.
         """
         submitted: Future[Done] = self.executor.submit(work)
-        self._runs.append(submitted)  # type: ignore[arg-type]  # Future is invariant; only done() is asked
+        self._runs.add(submitted)
+        # Before anybody hears of its end: it holds what was made, pictures and all.
+        submitted.add_done_callback(self._runs.discard)
         future = asyncio.wrap_future(submitted)
         try:
             return await asyncio.shield(future)
