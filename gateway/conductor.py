@@ -141,9 +141,9 @@ class Conductor:
         rooms = await self._survey()
         self._told[gateway] = (self._clock(), demands)
         wanted = self._merged()
-        for model, demand in wanted.items():
-            if self._rests(model, demand):
-                wanted[model] = replace(demand, waking=0, waiting_seconds=None)
+        resting = {model for model, demand in wanted.items() if self._rests(model, demand)}
+        for model in resting:
+            wanted[model] = replace(wanted[model], waking=0, waiting_seconds=None)
         claims = {model: self._claim(model, demand, rooms) for model, demand in wanted.items()}
         # Whether they are parked, and take no room, is known in a moment: until then nobody leaves or wakes.
         looking = any(demand.looking for demand in wanted.values())
@@ -154,7 +154,7 @@ class Conductor:
         for model in decision.sleep:
             self._send(model, claims[model])
         verdicts = {model: self._verdict(model, claims[model], decision.yielding) for model in demands}
-        return verdicts | {model: Verdict.REST for model in demands if self._rests(model, wanted[model])}
+        return verdicts | dict.fromkeys(resting & demands.keys(), Verdict.REST)
 
     def _rests(self, model: str, demand: Demand) -> bool:
         return demand.told_to_sleep and not demand.wanted and model not in self._granted

@@ -7,7 +7,6 @@ drawn then, whatever has become of aliases, files or addresses.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
@@ -17,10 +16,11 @@ from pydantic import Base64Bytes, Field, JsonValue, TypeAdapter
 from compat.forms import field_value
 from compat.mapped import Mapped, Operation
 from compat.sources import Upload
-from engines.calls import LARGEST_SEED, EngineCall
+from engines.calls import EngineCall
 from engines.schema import Frozen
 from gateway.deadlines import least
 from gateway.remote_calls import ImagesCall
+from gateway.trials import seeded
 
 PREVIEWS: Final = "partial_images"
 
@@ -132,8 +132,7 @@ def remote_images(call: ImagesCall, *, model: str, base_url: str, seconds: float
 def fixed(call: EngineCall, seconds: float | None) -> EngineCall:
     """The call with its seed fixed, so that one picture comes of it however often it is begun, and bounded
     by the ``seconds`` that drawing may take, if it is."""
-    seed = secrets.randbelow(LARGEST_SEED - call.count) if call.seed is None else call.seed
-    return replace(call, seed=seed, deadline_seconds=least(call.deadline_seconds, seconds))
+    return replace(seeded(call), deadline_seconds=least(call.deadline_seconds, seconds))
 
 
 def with_previews(mapped: Mapped, fields: Mapping[str, Any], *, form: bool) -> Mapped:

@@ -33,9 +33,8 @@ def demo_config() -> GatewayConfig:
 @pytest.fixture
 async def service() -> AsyncIterator[Service]:
     made = in_process.service(demo_config())
-    yield made
-    made.close()
-    await made._keeping.settled()
+    async with in_process.closing(made):
+        yield made
 
 
 @pytest.fixture

@@ -32,12 +32,9 @@ async def gateway(
     config = demo_config().model_copy(update={"settings": Settings.model_validate(given)})
     service = in_process.service(config)
     transport = httpx2.ASGITransport(app=create_app(service), raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway", timeout=60) as client:
-        try:
-            yield service, client
-        finally:
-            service.close()
-            await service._keeping.settled()
+    client = httpx2.AsyncClient(transport=transport, base_url="http://gateway", timeout=60)
+    async with client, in_process.closing(service):
+        yield service, client
 
 
 async def submitted(

@@ -26,6 +26,7 @@ from gateway.objects import Objects
 from gateway.service import Service
 from gateway.settings import Settings
 from gateway.tables import LEASES
+from tests.gateway import in_process
 from tests.gateway.conftest import demo_config
 from tests.gateway.in_process import InProcessEngine
 from tests.gateway.later import QUICK, gateway, reached, submitted
@@ -60,14 +61,13 @@ async def test_loads_that_fail_are_waited_out_a_few_times(failures: int, status:
     settings = Settings(failure_backoff_seconds=0.01)
     service.configure(demo_config().model_copy(update={"settings": settings}))
     transport = httpx2.ASGITransport(app=create_app(service))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://gateway", timeout=60) as client:
+    client = httpx2.AsyncClient(transport=transport, base_url="http://gateway", timeout=60)
+    async with in_process.closing(service), client:
         ended = await reached(client, await submitted(client, QUICK))
     assert (ended["status"], engine.failures) == (status, 0)
     if status == "failed":
         assert ended["error"]["code"] == "model_load_failed"
         assert "the storage is away" in ended["error"]["message"]
-    service.close()
-    await service._keeping.settled()
 
 
 async def test_load_that_fails_while_its_caller_is_told_something_has_failed_for_him() -> None:
@@ -76,16 +76,15 @@ async def test_load_that_fails_while_its_caller_is_told_something_has_failed_for
     settings = Settings(failure_backoff_seconds=0.01)
     service.configure(demo_config().model_copy(update={"settings": settings}))
     call = EngineCall(request_id="r", method="__call__", parameters={"prompt": "x", "num_inference_steps": 1})
-    drawing = service.stream("demo", call, hold_seconds=60)
-    await anext(drawing)
-    # It has failed, and might be tried again.
-    with anyio.fail_after(30):
-        while service.status("demo").retry_after_seconds != 0:
-            await anyio.sleep(0.01)
-    with pytest.raises(LoadFailed, match="the storage is away"):
+    async with in_process.closing(service):
+        drawing = service.stream("demo", call, hold_seconds=60)
         await anext(drawing)
-    service.close()
-    await service._keeping.settled()
+        # It has failed, and might be tried again.
+        with anyio.fail_after(30):
+            while service.status("demo").retry_after_seconds != 0:
+                await anyio.sleep(0.01)
+        with pytest.raises(LoadFailed, match="the storage is away"):
+            await anext(drawing)
 
 
 async def test_job_taken_again_after_a_lost_lease_is_still_known_when_its_first_run_is_over(
